@@ -1,0 +1,1 @@
+//! Section 10: capabilities, each with both answers.

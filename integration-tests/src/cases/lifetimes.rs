@@ -1,0 +1,1 @@
+//! Section 4: times to live and ephemeral keys.

@@ -1,0 +1,1 @@
+//! Section 7: locks with a value, and lock nodes.

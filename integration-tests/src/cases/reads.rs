@@ -1,0 +1,1 @@
+//! Section 4: get, exists, update and consistency.

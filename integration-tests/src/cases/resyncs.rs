@@ -1,0 +1,1 @@
+//! Section 6: gaps and how they are made good.

@@ -1,0 +1,1 @@
+//! Section 4: put, delete and their conditions.

@@ -1,0 +1,3 @@
+//! The contract, held against every backend of this workspace.
+
+mod embedded;

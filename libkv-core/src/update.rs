@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    Backoff, DeleteOptions, Error, ErrorKind, Expect, GetOptions, Key, KvPair, Lifetime,
+    LifetimeKind, Result, Store, UpdateOptions, WriteOptions,
+};
+
+/// Waits between two tries, so that many writers of one key do not run in step.
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
+/// What an update makes of a key. Anything that becomes [`Bytes`] is a put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Write this value.
+    Put(Bytes),
+    /// Delete the key.
+    Delete,
+    /// Leave it as it is.
+    Keep,
+}
+
+impl<V: Into<Bytes>> From<V> for Change {
+    fn from(value: V) -> Self {
+        Self::Put(value.into())
+    }
+}
+
+/// Read, change, write back with the version; again on conflict.
+pub(crate) async fn update<S: Store + ?Sized, C: Into<Change>>(
+    store: &S,
+    key: &Key,
+    options: UpdateOptions,
+    mut change: impl FnMut(Option<&KvPair>) -> C + Send,
+) -> Result<Option<KvPair>> {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    for _ in 0..options.tries.max(1) {
+        let read = GetOptions { deadline: options.deadline, ..GetOptions::default() };
+        let current = match store.get_opts(key, read).await {
+            Ok(pair) => Some(pair),
+            Err(error) if error.kind() == ErrorKind::KeyNotFound => None,
+            Err(error) => return Err(error),
+        };
+        let change = change(current.as_ref()).into();
+        match apply(store, key, &options, current, change).await {
+            Err(error) if is_conflict(&error) => {}
+            ended => return ended,
+        }
+        tokio::time::sleep(backoff.next_jittered()).await;
+    }
+    Err(Error::new(ErrorKind::KeyModified, store.backend(), "update")
+        .with_key(key)
+        .with_detail(format!("others wrote it during each of {} tries", options.tries.max(1))))
+}
+
+async fn apply<S: Store + ?Sized>(
+    store: &S,
+    key: &Key,
+    options: &UpdateOptions,
+    current: Option<KvPair>,
+    change: Change,
+) -> Result<Option<KvPair>> {
+    let expect = current.as_ref().map_or(Expect::Absent, |pair| Expect::Version(pair.version));
+    match (change, current) {
+        (Change::Keep, current) => Ok(current),
+        (Change::Delete, None) => Ok(None),
+        (Change::Delete, Some(_)) => {
+            let opts =
+                DeleteOptions { expect, fence: options.fence.clone(), deadline: options.deadline };
+            store.delete_opts(key, opts).await?;
+            Ok(None)
+        }
+        (Change::Put(value), _) => {
+            let opts = WriteOptions {
+                expect,
+                lifetime: options.lifetime,
+                fence: options.fence.clone(),
+                deadline: options.deadline,
+            };
+            let version = store.put_opts(key, value.clone(), opts).await?;
+            let lifetime = match options.lifetime {
+                Lifetime::Permanent => LifetimeKind::Permanent,
+                Lifetime::Ephemeral => LifetimeKind::Ephemeral,
+                Lifetime::Ttl(_) => LifetimeKind::Ttl,
+            };
+            Ok(Some(KvPair::new(key.clone(), value, version, lifetime)))
+        }
+    }
+}
+
+fn is_conflict(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::KeyModified | ErrorKind::KeyExists | ErrorKind::KeyNotFound)
+}

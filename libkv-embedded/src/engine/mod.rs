@@ -1,0 +1,80 @@
+//! Where the state machine keeps its records.
+
+mod memory;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use libkv_core::Result;
+
+use crate::machine::Time;
+
+pub(crate) use self::memory::Memory;
+
+/// A key as the engine stores it: the handle's root and the logical key.
+pub(crate) type Path = Arc<str>;
+
+/// What is stored under a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) value: Bytes,
+    /// The revision of the write that made this state.
+    pub(crate) revision: u64,
+    pub(crate) owner: Owner,
+}
+
+/// What a record's life hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Nobody,
+    /// Gone at this time.
+    Until(Time),
+    /// Gone with this handle's session.
+    Session(Id),
+    /// Gone with this lock attempt, whose value it is.
+    Guard(Id),
+}
+
+/// Names a handle's session or a lock attempt, once in a store's life.
+pub(crate) type Id = u64;
+
+/// An ordered map from paths to records.
+pub(crate) trait Engine: Send + 'static {
+    fn get(&self, path: &str) -> Result<Option<Record>>;
+    fn put(&mut self, path: &Path, record: Record) -> Result<()>;
+    fn remove(&mut self, path: &str) -> Result<()>;
+    /// Visits the records in `span` in the order of their paths, until `visit` says false.
+    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()>;
+}
+
+/// The paths strictly below a directory, after a certain one.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    /// `dir/`, or nothing for everything.
+    prefix: String,
+    after: Option<Path>,
+}
+
+impl Span {
+    pub(crate) fn below(dir: &str) -> Self {
+        let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        Self { prefix, after: None }
+    }
+
+    pub(crate) fn after(self, path: Option<Path>) -> Self {
+        Self { after: path, ..self }
+    }
+
+    /// Where to begin reading, and whether that very path is left out.
+    fn start(&self) -> (&str, bool) {
+        match &self.after {
+            Some(after) if **after >= *self.prefix => (after, true),
+            _ => (&self.prefix, false),
+        }
+    }
+
+    /// Whether a path, at or after the start, is still in the span.
+    pub(crate) fn holds(&self, path: &str) -> bool {
+        path.len() > self.prefix.len() && path.starts_with(&self.prefix)
+    }
+}

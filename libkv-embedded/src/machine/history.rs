@@ -1,0 +1,92 @@
+use std::collections::VecDeque;
+
+use crate::engine::{Path, Record};
+
+/// How much of the past is kept, for watches that begin there or fell behind.
+const MAX_CHANGES: usize = 10_000;
+const MAX_BYTES: usize = 16 << 20;
+
+/// One key's change in one revision.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) revision: u64,
+    pub(crate) path: Path,
+    /// The new state; none for a delete.
+    pub(crate) record: Option<Record>,
+    /// Whether the key existed before.
+    pub(crate) existed: bool,
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        self.path.len() + self.record.as_ref().map_or(0, |record| record.value.len())
+    }
+}
+
+/// The latest changes, in order.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    changes: VecDeque<Change>,
+    bytes: usize,
+    /// Changes of this revision and older ones may be missing.
+    floor: u64,
+}
+
+impl History {
+    pub(crate) fn push(&mut self, change: Change) {
+        self.bytes += change.bytes();
+        self.changes.push_back(change);
+        while self.changes.len() > MAX_CHANGES || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.changes.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.bytes();
+            self.floor = oldest.revision;
+        }
+    }
+
+    /// The changes after `revision`; none where some of them are no longer here.
+    pub(crate) fn after(&self, revision: u64) -> Option<impl Iterator<Item = &Change>> {
+        if revision < self.floor {
+            return None;
+        }
+        let start = self.changes.partition_point(|change| change.revision <= revision);
+        Some(self.changes.range(start..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(revision: u64) -> Change {
+        Change { revision, path: "a".into(), record: None, existed: true }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_what_is_gone_is_known() {
+        let mut history = History::default();
+        for revision in 1..=MAX_CHANGES as u64 + 5 {
+            history.push(change(revision));
+        }
+        assert!(history.after(4).is_none());
+        assert_eq!(history.after(5).unwrap().count(), MAX_CHANGES);
+        assert_eq!(history.after(MAX_CHANGES as u64 + 4).unwrap().count(), 1);
+        assert_eq!(history.after(u64::MAX).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn large_values_leave_sooner() {
+        let mut history = History::default();
+        let record = Record {
+            value: vec![0; MAX_BYTES / 2].into(),
+            revision: 0,
+            owner: crate::engine::Owner::Nobody,
+        };
+        for revision in 1..=3 {
+            history.push(Change { record: Some(record.clone()), ..change(revision) });
+        }
+        assert!(history.after(1).is_none());
+        assert_eq!(history.after(2).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,227 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use super::history::Change;
+use crate::engine::{Id, Path};
+
+/// Below this many there is nothing to gain from looking for dropped ones.
+const FEW_WATCHERS: usize = 64;
+
+/// What waits for one consumer: bounded, and written to without waiting.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    handle: Id,
+    capacity: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    changes: VecDeque<Change>,
+    state: Flow,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Flow {
+    #[default]
+    Open,
+    /// Changes after this revision were dropped.
+    Lagged(u64),
+    Closed,
+}
+
+/// What a consumer finds.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Change(Change),
+    /// Changes after this revision were dropped, and nothing more comes until it is reopened.
+    Lagged(u64),
+    Closed,
+}
+
+impl Buffer {
+    pub(crate) fn new(handle: Id, capacity: usize) -> Arc<Self> {
+        Arc::new(Self { handle, capacity: capacity.max(1), inner: Mutex::default() })
+    }
+
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Found> {
+        let mut inner = self.lock();
+        if let Flow::Closed = inner.state {
+            return Poll::Ready(Found::Closed);
+        }
+        if let Some(change) = inner.changes.pop_front() {
+            return Poll::Ready(Found::Change(change));
+        }
+        if let Flow::Lagged(after) = inner.state {
+            return Poll::Ready(Found::Lagged(after));
+        }
+        inner.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Takes changes again, after the consumer made good what was dropped.
+    pub(crate) fn reopen(&self) {
+        let mut inner = self.lock();
+        if let Flow::Lagged(_) = inner.state {
+            inner.state = Flow::Open;
+        }
+    }
+
+    fn push(&self, change: &Change) {
+        let mut inner = self.lock();
+        let Flow::Open = inner.state else {
+            return;
+        };
+        if inner.changes.len() < self.capacity {
+            inner.changes.push_back(change.clone());
+        } else {
+            inner.state = Flow::Lagged(change.revision - 1);
+        }
+        wake(inner);
+    }
+
+    fn close(&self) {
+        let mut inner = self.lock();
+        inner.state = Flow::Closed;
+        inner.changes.clear();
+        wake(inner);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the consumer after the lock is given back, so that it does not run into it.
+fn wake(mut inner: MutexGuard<'_, Inner>) {
+    let waker = inner.waker.take();
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Who is told of which change. A dropped stream takes its buffer with it; what is left of it here
+/// goes at the next change it would have seen, or when there are many.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    keys: HashMap<Path, Vec<Weak<Buffer>>>,
+    trees: HashMap<Path, Vec<Weak<Buffer>>>,
+    count: usize,
+    count_to_sweep_at: usize,
+}
+
+impl Watchers {
+    pub(crate) fn watch_key(&mut self, path: Path, buffer: &Arc<Buffer>) {
+        self.make_room();
+        self.keys.entry(path).or_default().push(Arc::downgrade(buffer));
+    }
+
+    pub(crate) fn watch_tree(&mut self, dir: Path, buffer: &Arc<Buffer>) {
+        self.make_room();
+        self.trees.entry(dir).or_default().push(Arc::downgrade(buffer));
+    }
+
+    pub(crate) fn publish(&mut self, change: &Change) {
+        if self.count == 0 {
+            return;
+        }
+        let path = &*change.path;
+        self.count -= tell(&mut self.keys, path, change);
+        let slashes = path.match_indices('/').map(|(at, _)| at);
+        for end in std::iter::once(0).chain(slashes) {
+            self.count -= tell(&mut self.trees, &path[..end], change);
+        }
+    }
+
+    /// Ends the watches of a handle.
+    pub(crate) fn close(&mut self, handle: Id) {
+        for buffer in self.keys.values().chain(self.trees.values()).flatten() {
+            if let Some(buffer) = buffer.upgrade().filter(|buffer| buffer.handle == handle) {
+                buffer.close();
+            }
+        }
+    }
+
+    /// How many watches there are, dropped ones that were not noticed yet included.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Forgets dropped ones whenever their number can have doubled, so that it costs next to
+    /// nothing for each watch.
+    fn make_room(&mut self) {
+        if self.count >= self.count_to_sweep_at.max(FEW_WATCHERS) {
+            for map in [&mut self.keys, &mut self.trees] {
+                map.retain(|_, buffers| {
+                    buffers.retain(|buffer| buffer.strong_count() > 0);
+                    !buffers.is_empty()
+                });
+            }
+            self.count = self.keys.values().chain(self.trees.values()).map(Vec::len).sum();
+            self.count_to_sweep_at = 2 * self.count;
+        }
+        self.count += 1;
+    }
+}
+
+/// Tells the watchers of one path, and returns how many dropped ones were found.
+fn tell(map: &mut HashMap<Path, Vec<Weak<Buffer>>>, path: &str, change: &Change) -> usize {
+    let Some(buffers) = map.get_mut(path) else {
+        return 0;
+    };
+    let before = buffers.len();
+    buffers.retain(|buffer| {
+        let buffer = buffer.upgrade();
+        if let Some(buffer) = &buffer {
+            buffer.push(change);
+        }
+        buffer.is_some()
+    });
+    let left = buffers.len();
+    if left == 0 {
+        map.remove(path);
+    }
+    before - left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quickly_opened_and_dropped_watches_do_not_pile_up() {
+        let mut watchers = Watchers::default();
+        let kept = Buffer::new(1, 1);
+        watchers.watch_tree("kept".into(), &kept);
+        for i in 0..10_000 {
+            watchers.watch_key(format!("k/{i}").into(), &Buffer::new(1, 1));
+        }
+        assert!(watchers.count() <= FEW_WATCHERS, "{}", watchers.count());
+        let change = Change { revision: 1, path: "kept/a".into(), record: None, existed: true };
+        watchers.publish(&change);
+        assert_eq!(kept.lock().changes.len(), 1);
+    }
+
+    #[test]
+    fn a_full_buffer_says_after_which_revision_it_lost() {
+        let buffer = Buffer::new(1, 2);
+        for revision in 1..=5 {
+            let path: Path = "a".into();
+            buffer.push(&Change { revision, path, record: None, existed: true });
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        for expected in 1..=2 {
+            let Poll::Ready(Found::Change(change)) = buffer.poll(&mut cx) else {
+                panic!("what fitted is delivered");
+            };
+            assert_eq!(change.revision, expected);
+        }
+        assert!(matches!(buffer.poll(&mut cx), Poll::Ready(Found::Lagged(2))));
+        buffer.reopen();
+        assert!(buffer.poll(&mut cx).is_pending());
+    }
+}
