@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::{Case, ELSEWHERE, PRESENT};
+use crate::{Case, ELSEWHERE, PRESENT, SUITES};
 
 /// The contract's text, from the root of the workspace.
 const TEXT: &str = include_str!("../../CONTRACT.md");
@@ -127,4 +127,13 @@ pub fn check() -> Vec<String> {
     faults.extend(CASES.iter().flat_map(|case| unknown(case.name, case.numbers)));
     faults.extend(ELSEWHERE.iter().flat_map(|test| unknown(test.test, test.numbers)));
     faults
+}
+
+/// The full names of the tests that the table counts on: each case for each suite of this
+/// workspace, and the backends' own tests.
+pub fn test_names() -> Vec<String> {
+    let cases = SUITES
+        .iter()
+        .flat_map(|suite| CASES.iter().map(move |case| format!("{suite}::{}", case.name)));
+    cases.chain(ELSEWHERE.iter().map(|test| test.test.to_owned())).collect()
 }

@@ -18,6 +18,7 @@ mod config;
 mod error;
 mod event;
 mod follow;
+mod forward;
 mod host;
 mod key;
 mod listing;
@@ -44,7 +45,7 @@ pub use self::listing::{Page, PairStream};
 pub use self::lock::{Held, Lock, LockGuard, LockSession};
 pub use self::options::{
     Consistency, DeleteOptions, DeleteTreeOptions, Expect, Foreign, GetOptions, Lifetime,
-    ListOptions, LockOptions, UpdateOptions, Wait, WatchOptions, WriteOptions,
+    ListOptions, LockOptions, Wait, WatchOptions, WriteOptions,
 };
 pub use self::pair::{BackendName, Fence, FencingToken, KvPair, LifetimeKind, Version};
 pub use self::path::{create_endpoints, get_directory, normalize, split_key};
@@ -52,7 +53,7 @@ pub use self::query::Query;
 pub use self::session::{Deadline, Session, SessionState, StateSender, StateWatch};
 pub use self::store::{Store, StoreExt};
 pub use self::txn::{Compare, Condition, Txn, TxnOutcome, TxnWrite};
-pub use self::update::Change;
+pub use self::update::{Change, UpdateOptions};
 pub use self::url::StoreUrl;
 /// The type of passwords and tokens, which prints none of them.
 pub use secrecy::{ExposeSecret, SecretString};

@@ -176,26 +176,6 @@ impl fmt::Debug for LockOptions {
     }
 }
 
-/// Options of [`StoreExt::update`](crate::StoreExt::update).
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct UpdateOptions {
-    /// How often to try in all before ending with `KeyModified`.
-    pub tries: usize,
-    /// How long the key lives after the write.
-    pub lifetime: Lifetime,
-    /// The lock that must still be held for the write to happen.
-    pub fence: Option<Fence>,
-    /// When to give up, instead of the store's `operation_timeout` for each exchange.
-    pub deadline: Option<Instant>,
-}
-
-impl Default for UpdateOptions {
-    fn default() -> Self {
-        Self { tries: 64, lifetime: Lifetime::Permanent, fence: None, deadline: None }
-    }
-}
-
 impl From<Expect> for WriteOptions {
     fn from(expect: Expect) -> Self {
         Self { expect, ..Self::default() }
@@ -381,31 +361,5 @@ impl LockOptions {
     #[must_use]
     pub fn with_wait(self, wait: Wait) -> Self {
         Self { wait, ..self }
-    }
-}
-
-impl UpdateOptions {
-    /// Sets how often to try in all; at least once.
-    #[must_use]
-    pub fn with_tries(self, tries: usize) -> Self {
-        Self { tries: tries.max(1), ..self }
-    }
-
-    /// Sets how long the key lives after the write.
-    #[must_use]
-    pub fn with_lifetime(self, lifetime: Lifetime) -> Self {
-        Self { lifetime, ..self }
-    }
-
-    /// Makes the write happen only while the lock is held.
-    #[must_use]
-    pub fn with_fence(self, fence: Fence) -> Self {
-        Self { fence: Some(fence), ..self }
-    }
-
-    /// Sets when to give up.
-    #[must_use]
-    pub fn with_deadline(self, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..self }
     }
 }

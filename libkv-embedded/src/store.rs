@@ -221,10 +221,10 @@ impl Store for EmbeddedStore {
     }
 
     fn watch_opts(&self, target: &WatchTarget, opts: WatchOptions) -> EventStream {
-        if let WatchTarget::Key(key) = target {
-            if let Err(error) = self.path(key, "watch") {
-                return EventStream::failed(error);
-            }
+        if let WatchTarget::Key(key) = target
+            && let Err(error) = self.path(key, "watch")
+        {
+            return EventStream::failed(error);
         }
         EventStream::new(Watch::new(self.handle.clone(), target.clone(), opts))
     }

@@ -56,7 +56,7 @@ fn a_refusal_names_the_reason_and_the_byte() {
         ("a/ ", "white space at the start of a segment", 2),
         ("a /b", "white space at the end of a segment", 1),
         ("a/ b", "white space at the start of a segment", 2),
-        ("ab\u{10000}", "character '\\u{10000}'", 2),
+        ("ab\u{10000}", "character", 2),
         ("😀", "character", 0),
         (" ", "white space at the start", 0),
         ("zookeeper", "first segment \"zookeeper\"", 0),

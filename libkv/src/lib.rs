@@ -1,0 +1,15 @@
+#![cfg_attr(feature = "embedded", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "embedded"),
+    doc = "One API over several stores; turn on a backend's feature."
+)]
+
+mod backend;
+mod open;
+
+pub use libkv_core::*;
+#[cfg(feature = "embedded")]
+pub use libkv_embedded::{EmbeddedConfig, EmbeddedStore};
+
+pub use self::backend::Backend;
+pub use self::open::open;

@@ -1,0 +1,61 @@
+//! Opening a store by its URL, with the features that this test was built with.
+
+use libkv::{ErrorKind, StoreExt, open};
+
+#[tokio::test]
+async fn an_unknown_scheme_is_refused_with_the_known_ones() {
+    for url in ["redis://h", "redis:", "http://h/x"] {
+        let error = open(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotSupported, "{url}");
+        for known in ["consul", "consuls", "mem", "file", "etcd", "etcds", "zk", "zks"] {
+            assert!(error.to_string().contains(known), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn text_that_is_no_url_says_what_one_looks_like() {
+    for text in ["", "mem", "/etc/hosts", "localhost:2379"] {
+        let error = open(text).await.unwrap_err();
+        let kinds = [ErrorKind::InvalidConfig, ErrorKind::NotSupported];
+        assert!(kinds.contains(&error.kind()), "{text:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_known_scheme_without_a_backend_says_so() {
+    for url in ["etcd://h:2379", "consuls://h", "zk://a,b/chroot", "file:/tmp/x"] {
+        let error = open(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotSupported, "{url}");
+        let scheme = url.split(':').next().unwrap();
+        assert!(error.to_string().contains(scheme), "{error}");
+    }
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn mem_opens_a_fresh_store_each_time() {
+    let (one, other) = (open("mem:").await.unwrap(), open("mem:").await.unwrap());
+    one.put("a", "1").await.unwrap();
+    assert!(one.exists("a").await.unwrap());
+    assert!(!other.exists("a").await.unwrap());
+    assert_eq!(one.to_string(), "mem:");
+    assert_eq!(open("mem:?root=x/y").await.unwrap().to_string(), "mem:?root=x/y");
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn an_unknown_parameter_is_refused_with_the_known_ones() {
+    let error = open("mem:?rooot=x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    assert!(error.to_string().contains("\"rooot\""), "{error}");
+    assert!(error.to_string().contains("known are: root"), "{error}");
+}
+
+#[cfg(not(feature = "embedded"))]
+#[tokio::test]
+async fn a_backend_that_is_not_compiled_in_names_its_feature() {
+    let error = open("mem:").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotSupported);
+    assert!(error.to_string().contains("turn on the feature \"embedded\""), "{error}");
+}

@@ -1,0 +1,44 @@
+//! The chores of the workspace. `cargo xtask help` lists them.
+
+#![allow(clippy::print_stdout, reason = "a command-line program talks to its user")]
+
+mod command;
+mod contract;
+mod lint;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+test [ARGS]    prepare what this machine lacks, run every test, count the cases of each backend
+               (ARGS go to cargo test, such as -p libkv-core or a part of a test's name)
+lint           formatting, clippy with denied warnings, documentation, dependencies
+counts         print the counts of the last `test` once more
+contract       print every sentence of the contract with the cases that show it
+help           this text";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next();
+    let rest: Vec<String> = args.collect();
+    let done = match command.as_deref() {
+        Some("test") => test::run(&rest),
+        Some("lint") => lint::run_all(),
+        Some("counts") => test::print_counts(),
+        Some("contract") => contract::run_table(),
+        None | Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(())
+        }
+        Some(other) => Err(format!("there is no command {other:?}\n\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,117 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::command::{Done, cargo, run_reading, work_dir};
+
+/// The suites that must have run, as the first two parts of their tests' names.
+const SUITES: &[&str] = &["embedded::memory"];
+
+/// Prepares, runs every test, and counts.
+pub(crate) fn run(args: &[String]) -> Done {
+    prepare();
+    let mut counts = Counts::default();
+    let whole = args.is_empty();
+    let mut given: Vec<&str> = args.iter().map(String::as_str).collect();
+    if whole {
+        given.push("--workspace");
+    }
+    let tests = cargo(&[&["test", "--all-features"], &given[..]].concat());
+    let mut ended = run_reading(tests, |line| counts.read(line));
+    if whole {
+        // What a program sees that leaves the backends out.
+        let bare = cargo(&["test", "--package", "libkv", "--no-default-features"]);
+        let bare = run_reading(bare, |line| counts.read(line));
+        ended = ended.and(bare);
+    }
+    let summary = counts.summary();
+    println!("\n{summary}");
+    if whole {
+        let path = work_dir()?.join("counts.txt");
+        std::fs::write(&path, &summary)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    }
+    ended?;
+    let idle = SUITES.iter().find(|suite| whole && !counts.suites.contains_key(**suite));
+    idle.map_or(Ok(()), |suite| Err(format!("no conformance case ran for {suite}")))
+}
+
+/// Prints what the last whole run counted.
+pub(crate) fn print_counts() -> Done {
+    let path = work_dir()?.join("counts.txt");
+    let summary = std::fs::read_to_string(&path)
+        .map_err(|_| "nothing was counted yet; run `cargo xtask test` first".to_owned())?;
+    println!("{summary}");
+    Ok(())
+}
+
+/// Says what the tests need beyond cargo. The embedded store needs nothing.
+fn prepare() {
+    println!("xtask: the tests of this workspace need cargo and crates, and nothing is missing");
+}
+
+/// What the test runner said.
+#[derive(Debug, Default)]
+struct Counts {
+    results: Vec<String>,
+    suites: BTreeMap<String, usize>,
+}
+
+impl Counts {
+    fn read(&mut self, line: &str) {
+        if line.starts_with("test result: ") {
+            self.results.push(line.to_owned());
+        }
+        let name = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... ok"));
+        let suite = name.and_then(|name| SUITES.iter().find(|suite| is_case_of(name, suite)));
+        if let Some(suite) = suite {
+            *self.suites.entry((*suite).to_owned()).or_default() += 1;
+        }
+    }
+
+    fn summary(&self) -> String {
+        let mut text = String::new();
+        for (suite, cases) in &self.suites {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "conformance cases run for {suite}: {cases}");
+        }
+        for result in &self.results {
+            let _ = writeln!(text, "{result}");
+        }
+        let _ =
+            write!(text, "in all: {} passed, {} failed", self.sum("passed"), self.sum("failed"));
+        text
+    }
+
+    /// Adds up a number of the runner's result lines.
+    fn sum(&self, what: &str) -> usize {
+        let parts = self.results.iter().flat_map(|line| line.split(['.', ';']));
+        parts.filter_map(|part| part.trim().strip_suffix(what)?.trim().parse::<usize>().ok()).sum()
+    }
+}
+
+/// A case is `suite::module::case`.
+fn is_case_of(name: &str, suite: &str) -> bool {
+    name.strip_prefix(suite).is_some_and(|rest| rest.starts_with("::") && rest[2..].contains("::"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runners_words_are_counted() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test embedded::memory::keys::folds ... ok",
+            "test embedded::memory::keys::refuses ... FAILED",
+            "test embedded::memory_is_shared ... ok",
+            "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+            "test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            counts.read(line);
+        }
+        assert_eq!(counts.suites, BTreeMap::from([("embedded::memory".to_owned(), 1)]));
+        assert!(counts.summary().ends_with("in all: 12 passed, 1 failed"), "{}", counts.summary());
+    }
+}
