@@ -39,8 +39,8 @@ impl Handle {
             // It ends by being dropped, which is the only thing that happens to it.
             let _ = gone.await;
             if let Some(machine) = store.upgrade() {
-                let now = machine.clock().now();
-                if let Err(error) = machine.with(|state| state.end_handle(id, now)) {
+                let end = |state: &mut State<_>| state.end_handle(id, machine.clock().now());
+                if let Err(error) = machine.with(end) {
                     tracing::warn!(backend = %MEM, %error, "session not ended");
                 }
             }
@@ -73,12 +73,11 @@ impl Handle {
 
     /// Ends the session; again is fine.
     pub(crate) fn close(&self) -> Result<()> {
-        let now = self.machine.clock().now();
         self.machine.with(|state| {
             if self.closed.swap(true, Ordering::AcqRel) {
                 return Ok(());
             }
-            state.end_handle(self.id, now)
+            state.end_handle(self.id, self.machine.clock().now())
         })?;
         if self.session.watch().get() != SessionState::Idle {
             self.session.set(SessionState::Lost);

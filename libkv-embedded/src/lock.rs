@@ -45,7 +45,7 @@ impl EmbeddedLock {
     /// Joins the queue; the number of the attempt is known before anything can be waited for.
     fn join(&mut self, wait: Wait) -> Result<oneshot::Receiver<Grant>> {
         let (granted, grant) = oneshot::channel();
-        let (handle, now) = (self.handle.clone(), self.handle.machine.clock().now());
+        let handle = self.handle.clone();
         handle.with("lock", None, |state| {
             if wait == Wait::Never && !state.locks.is_free(&self.path) {
                 return Err(self.busy());
@@ -54,7 +54,7 @@ impl EmbeddedLock {
             self.attempt = Some(id);
             let (ttl, value) = (self.ttl, self.value.clone());
             let attempt = Attempt { id, handle: handle.id, ttl, value, granted };
-            state.join_lock(&self.path, attempt, now)
+            state.join_lock(&self.path, attempt, handle.machine.clock().now())
         })?;
         Ok(grant)
     }
@@ -80,7 +80,8 @@ impl LockSession for EmbeddedLock {
         let until = Deadline::at(self.handle.machine.clock().instant(grant.until));
         self.held = Some(Possession { until: until.clone(), lost: grant.lost });
         let token = FencingToken::new(grant.token);
-        Ok(Held::new(token, Fence::new(MEM, self.key.clone(), token, ""), until))
+        let fence = Fence::new(MEM, self.key.clone(), token, self.path.clone());
+        Ok(Held::new(token, fence, until))
     }
 
     async fn keep(&mut self) -> Error {
@@ -111,8 +112,7 @@ impl LockSession for EmbeddedLock {
         };
         let held = self.held.take();
         let machine = &self.handle.machine;
-        let now = machine.clock().now();
-        let left = machine.with(|state| state.leave_lock(attempt, now))?;
+        let left = machine.with(|state| state.leave_lock(attempt, machine.clock().now()))?;
         match held {
             Some(mut held) if !left => {
                 let loss = held.lost.try_recv().unwrap_or(Loss::Expired);

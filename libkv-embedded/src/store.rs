@@ -76,7 +76,7 @@ impl EmbeddedStore {
     ///
     /// # Errors
     ///
-    /// As [`memory`](Self::memory).
+    /// As [`memory`](Self::memory), and [`ErrorKind::Closed`] on a closed handle.
     ///
     /// # Cancel safety
     ///
@@ -90,12 +90,13 @@ impl EmbeddedStore {
     ///
     /// # Errors
     ///
-    /// As [`memory`](Self::memory).
+    /// As [`memory`](Self::memory), and [`ErrorKind::Closed`] on a closed handle.
     ///
     /// # Cancel safety
     ///
     /// Safe.
     pub async fn new_handle_at(&self, root: Key) -> Result<Self> {
+        self.handle.with("open", None, |_| Ok::<_, Error>(()))?;
         let handle = Handle::open(self.handle.machine.clone(), root, &current_runtime()?)?;
         Ok(Self { handle })
     }
@@ -138,11 +139,11 @@ impl Store for EmbeddedStore {
         self.capabilities()
             .check_value(value.len(), MEM, "put")
             .map_err(|error| error.with_key(key))?;
-        let owner = self.owner(opts.lifetime, "put").map_err(|error| error.with_key(key))?;
         let checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "put")?;
         let done = self.handle.with("put", opts.deadline, |state| {
+            let owner = self.owner(opts.lifetime, key, "put")?;
             let revision = state.commit(&checks, vec![Write::Put(path, value, owner)])?;
-            self.note_session(owner);
+            self.note_session(opts.lifetime == Lifetime::Ephemeral);
             Ok(revision)
         });
         let revision = done.map_err(|fault| refused(fault, "put", |_| Some(key)))?;
@@ -165,12 +166,11 @@ impl Store for EmbeddedStore {
         let fences = opts.fence.iter().map(|fence| self.fence_check(fence, OPERATION));
         let checks = fences.collect::<Result<Vec<_>>>()?;
         let below = Span::below(&path);
-        let now = self.handle.machine.clock().now();
         // The root holds no value here, although its path is a key for a handle further up.
         let dir_path = (!dir.is_root()).then_some(&path);
         self.handle
             .with(OPERATION, opts.deadline, |state| {
-                state.delete_tree(&checks, dir_path, &below, now)
+                state.delete_tree(&checks, dir_path, &below, self.handle.machine.clock().now())
             })
             .map_err(|fault| refused(fault, OPERATION, |_| Some(dir)))
     }
@@ -186,26 +186,13 @@ impl Store for EmbeddedStore {
         for compare in &compares {
             checks.push(compare_check(self.path(&compare.key, "txn")?, compare)?);
         }
-        let mut puts = 0;
-        let mut opens_session = Owner::Nobody;
-        let mut steps = Vec::with_capacity(writes.len());
-        for write in writes {
-            let path = self.path(write.key(), "txn")?;
-            steps.push(match write {
-                TxnWrite::Put { value, lifetime, key } => {
-                    puts += 1;
-                    let owner = self.owner(lifetime, "txn").map_err(|e| e.with_key(&key))?;
-                    if let Owner::Session(_) = owner {
-                        opens_session = owner;
-                    }
-                    Write::Put(path, value, owner)
-                }
-                _ => Write::Delete(path),
-            });
-        }
+        let puts = writes.iter().filter(|write| matches!(write, TxnWrite::Put { .. })).count();
         let done = self.handle.with("txn", deadline, |state| {
+            let steps = writes.into_iter().map(|write| self.step(write));
+            let steps = steps.collect::<Result<Vec<_>>>()?;
+            let ephemeral = steps.iter().any(|s| matches!(s, Write::Put(_, _, Owner::Session(_))));
             let revision = state.commit(&checks, steps)?;
-            self.note_session(opens_session);
+            self.note_session(ephemeral);
             Ok(revision)
         });
         let compared = fences.iter().map(Fence::key).chain(compares.iter().map(|c| &c.key));
@@ -254,22 +241,37 @@ impl EmbeddedStore {
     }
 
     /// The lifetime's owner, with a time to live counted from now.
-    fn owner(&self, lifetime: Lifetime, operation: &'static str) -> Result<Owner> {
+    fn owner(&self, lifetime: Lifetime, key: &Key, operation: &'static str) -> Result<Owner> {
         match lifetime {
             Lifetime::Permanent => Ok(Owner::Nobody),
             Lifetime::Ephemeral => Ok(Owner::Session(self.handle.id)),
             Lifetime::Ttl(ttl) => {
-                let ttl = key_limits().checked(ttl, MEM, operation)?;
+                let ttl = key_limits().checked(ttl, MEM, operation);
+                let ttl = ttl.map_err(|error| error.with_key(key))?;
                 Ok(Owner::Until(self.handle.machine.clock().now().after(ttl)))
             }
             other => Err(Error::new(ErrorKind::NotImplemented, MEM, operation)
+                .with_key(key)
                 .with_detail(format!("a lifetime of {other:?}"))),
         }
     }
 
+    /// One write of a transaction.
+    fn step(&self, write: TxnWrite) -> Result<Write> {
+        let path = self.path(write.key(), "txn")?;
+        match write {
+            TxnWrite::Put { key, value, lifetime } => {
+                Ok(Write::Put(path, value, self.owner(lifetime, &key, "txn")?))
+            }
+            TxnWrite::Delete { .. } => Ok(Write::Delete(path)),
+            other => Err(Error::new(ErrorKind::NotImplemented, MEM, "txn")
+                .with_detail(format!("a write of the kind {other:?}"))),
+        }
+    }
+
     /// The session is opened by the first ephemeral key.
-    fn note_session(&self, owner: Owner) {
-        if let Owner::Session(_) = owner {
+    fn note_session(&self, ephemeral: bool) {
+        if ephemeral {
             self.handle.session.set(SessionState::Connected);
         }
     }
@@ -302,7 +304,8 @@ impl EmbeddedStore {
 
     fn fence_check(&self, fence: &Fence, operation: &'static str) -> Result<Check> {
         let fence = fence.checked(MEM, operation)?;
-        Ok(Check::Held(self.handle.path(fence.key()), fence.token().get()))
+        // By path, so that a guard of a handle with another root counts too.
+        Ok(Check::Held(fence.node().into(), fence.token().get()))
     }
 
     fn list_now(&self, dir: &Key, opts: &ListOptions) -> Result<Page> {
