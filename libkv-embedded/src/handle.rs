@@ -3,20 +3,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use libkv_core::{
-    Error, ErrorKind, Key, KvPair, LifetimeKind, Result, SessionState, StateSender, Version,
+    BackendName, Error, ErrorKind, Key, KvPair, LifetimeKind, Result, SessionState, StateSender,
+    Version,
 };
 use tokio::runtime;
 use tokio::sync::oneshot;
 
-use crate::engine::{Id, Memory, Owner, Path, Record};
-use crate::error::{MEM, closed};
-use crate::machine::{Machine, State};
+use crate::engine::{Id, Owner, Path, Record};
+use crate::error::{closed, refused};
+use crate::machine::{EndSession, Fault, Machine, OpenSession, Request};
 
 /// One session on a store. The store's clones, its guards and its streams share it; when the last
 /// of them is gone, the janitor ends the session.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) machine: Arc<Machine>,
+    pub(crate) backend: BackendName,
     pub(crate) root: Key,
     pub(crate) id: Id,
     pub(crate) session: StateSender,
@@ -27,62 +29,81 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// Opens a session, and starts the task that will end it.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         machine: Arc<Machine>,
+        backend: BackendName,
         root: Key,
         runtime: &runtime::Handle,
     ) -> Result<Arc<Self>> {
-        let id = machine.with(|state| Ok::<_, Error>(state.new_id()))?;
+        let id = machine.new_id();
         let (alive, gone) = oneshot::channel();
-        let store = Arc::downgrade(&machine);
+        let opening = machine.ask(OpenSession(id)).await;
+        opening.map_err(|fault| refused(fault, backend, "open", |_| None))?;
+        let store = Arc::clone(&machine);
         runtime.spawn(async move {
             // It ends by being dropped, which is the only thing that happens to it.
             let _ = gone.await;
-            if let Some(machine) = store.upgrade() {
-                let end = |state: &mut State<_>| state.end_handle(id, machine.clock().now());
-                if let Err(error) = machine.with(end) {
-                    tracing::warn!(backend = %MEM, %error, "session not ended");
-                }
+            if let Err(fault) = store.ask(EndSession(id)).await {
+                tracing::warn!(%backend, ?fault, "session not ended");
             }
         });
-        let session = StateSender::default();
-        let closed = AtomicBool::new(false);
-        Ok(Arc::new(Self { machine, root, id, session, closed, _alive: alive }))
+        let (session, closed) = (StateSender::default(), AtomicBool::new(false));
+        Ok(Arc::new(Self { machine, backend, root, id, session, closed, _alive: alive }))
     }
 
-    /// Works on the state, unless the handle is closed or the caller's time is over.
-    pub(crate) fn with<T, E: From<Error>>(
+    /// Makes a request, unless the handle is closed or the caller's time is over.
+    pub(crate) async fn ask<'a, R: Request>(
         &self,
         operation: &'static str,
         deadline: Option<Instant>,
-        work: impl FnOnce(&mut State<Memory>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        if deadline.is_some_and(|at| tokio::time::Instant::now().into_std() >= at) {
-            return Err(Error::new(ErrorKind::Timeout, MEM, operation)
-                .with_detail("the deadline was over before the call began")
-                .into());
+        request: R,
+        key_of: impl FnOnce(usize) -> Option<&'a Key> + Send,
+    ) -> Result<R::Answer> {
+        self.demand_time(operation, deadline)?;
+        let asking = self.machine.ask(request);
+        let answer = match deadline {
+            None => asking.await,
+            Some(at) => match tokio::time::timeout_at(at.into(), asking).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(self.too_late(operation)),
+            },
+        };
+        answer.map_err(|fault| refused(fault, self.backend, operation, key_of))
+    }
+
+    /// Says that the handle is closed, or that the caller's time was over before the call began.
+    pub(crate) fn demand_time(
+        &self,
+        operation: &'static str,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed(self.backend, operation));
         }
-        self.machine.with(|state| {
-            // Read inside, so that nothing is done for a handle whose session has ended.
-            if self.closed.load(Ordering::Acquire) {
-                return Err(closed(operation).into());
-            }
-            work(state)
-        })
+        if deadline.is_some_and(|at| tokio::time::Instant::now().into_std() >= at) {
+            return Err(Error::new(ErrorKind::Timeout, self.backend, operation)
+                .with_detail("the deadline was over before the call began"));
+        }
+        Ok(())
+    }
+
+    /// The request is in the queue and will be done.
+    fn too_late(&self, operation: &'static str) -> Error {
+        Error::new(ErrorKind::OutcomeUnknown, self.backend, operation)
+            .with_detail("the deadline was over before it was known to be stored")
     }
 
     /// Ends the session; again is fine.
-    pub(crate) fn close(&self) -> Result<()> {
-        self.machine.with(|state| {
-            if self.closed.swap(true, Ordering::AcqRel) {
-                return Ok(());
-            }
-            state.end_handle(self.id, self.machine.clock().now())
-        })?;
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        let ending = self.machine.ask(EndSession(self.id)).await;
         if self.session.watch().get() != SessionState::Idle {
             self.session.set(SessionState::Lost);
         }
-        Ok(())
+        match ending {
+            Ok(()) | Err(Fault::Closed) => Ok(()),
+            Err(fault) => Err(refused(fault, self.backend, "close", |_| None)),
+        }
     }
 
     /// The path of a key: the root in front.
@@ -106,7 +127,7 @@ impl Handle {
     /// The pair of a record; `with_value` says whether its value goes along.
     pub(crate) fn pair(&self, key: Key, record: &Record, with_value: bool) -> KvPair {
         let value = if with_value { record.value.clone() } else { bytes::Bytes::new() };
-        KvPair::new(key, value, Version::new(MEM, record.revision), kind(record.owner))
+        KvPair::new(key, value, Version::new(self.backend, record.revision), kind(record.owner))
     }
 }
 

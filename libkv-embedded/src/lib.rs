@@ -4,10 +4,11 @@ mod config;
 mod engine;
 mod error;
 mod handle;
+mod list;
 mod lock;
 mod machine;
 mod store;
 mod watch;
 
-pub use self::config::EmbeddedConfig;
+pub use self::config::{EmbeddedConfig, Place};
 pub use self::store::EmbeddedStore;

@@ -9,9 +9,9 @@ use libkv_core::{
 use tokio::sync::oneshot;
 
 use crate::engine::{Id, Path};
-use crate::error::{MEM, closed, lost};
+use crate::error::{closed, lost, refused};
 use crate::handle::Handle;
-use crate::machine::{Attempt, Grant, Loss};
+use crate::machine::{Attempt, Grant, JoinLock, LeaveLock, Loss, RenewLock};
 
 /// One attempt at a lock of the state machine.
 #[derive(Debug)]
@@ -42,65 +42,67 @@ impl EmbeddedLock {
         Self { handle, key, path, value, ttl, attempt: None, held: None }
     }
 
-    /// Joins the queue; the number of the attempt is known before anything can be waited for.
-    fn join(&mut self, wait: Wait) -> Result<oneshot::Receiver<Grant>> {
+    /// Joins the queue; the number of the attempt is known before anything is waited for, so that
+    /// a dropped attempt can be taken out again.
+    async fn join(&mut self, wait: Wait) -> Result<oneshot::Receiver<Grant>> {
         let (granted, grant) = oneshot::channel();
-        let handle = self.handle.clone();
-        handle.with("lock", None, |state| {
-            if wait == Wait::Never && !state.locks.is_free(&self.path) {
-                return Err(self.busy());
-            }
-            let id = state.new_id();
-            self.attempt = Some(id);
-            let (ttl, value) = (self.ttl, self.value.clone());
-            let attempt = Attempt { id, handle: handle.id, ttl, value, granted };
-            state.join_lock(&self.path, attempt, handle.machine.clock().now())
-        })?;
-        Ok(grant)
+        let id = self.handle.machine.new_id();
+        self.attempt = Some(id);
+        let (session, ttl, value) = (self.handle.id, self.ttl, self.value.clone());
+        let attempt = Attempt { id, session, ttl, value, granted };
+        let may_wait = wait != Wait::Never;
+        let request = JoinLock { path: self.path.clone(), may_wait, attempt };
+        if self.handle.ask("lock", None, request, |_| None).await? {
+            return Ok(grant);
+        }
+        Err(self.busy())
     }
 
     fn busy(&self) -> Error {
-        Error::new(ErrorKind::CannotLock, MEM, "lock")
-            .with_key(&self.key)
+        Error::new(ErrorKind::CannotLock, self.handle.backend, "lock")
             .with_detail("somebody else holds it")
+    }
+
+    fn lost(&self, loss: Loss) -> Error {
+        lost(loss, self.handle.backend, &self.key)
     }
 }
 
 #[async_trait]
 impl LockSession for EmbeddedLock {
     async fn acquire(&mut self, wait: Wait) -> Result<Held> {
-        let grant = self.join(wait).map_err(|error| error.with_key(&self.key))?;
+        let grant = self.join(wait).await.map_err(|error| error.with_key(&self.key))?;
         let grant = match wait {
-            Wait::AtMost(longest) => {
-                tokio::time::timeout(longest, grant).await.map_err(|_| self.busy())?
-            }
+            Wait::AtMost(longest) => match tokio::time::timeout(longest, grant).await {
+                Ok(grant) => grant,
+                Err(_) => return Err(self.busy().with_key(&self.key)),
+            },
             _ => grant.await,
         };
-        let grant = grant.map_err(|_| closed("lock").with_key(&self.key))?;
+        let grant = grant.map_err(|_| closed(self.handle.backend, "lock").with_key(&self.key))?;
         let until = Deadline::at(self.handle.machine.clock().instant(grant.until));
         self.held = Some(Possession { until: until.clone(), lost: grant.lost });
         let token = FencingToken::new(grant.token);
-        let fence = Fence::new(MEM, self.key.clone(), token, self.path.clone());
+        let fence = Fence::new(self.handle.backend, self.key.clone(), token, self.path.clone());
         Ok(Held::new(token, fence, until))
     }
 
     async fn keep(&mut self) -> Error {
-        let (Some(attempt), Some(held)) = (self.attempt, &mut self.held) else {
-            return lost(Loss::Closed, &self.key);
+        let (Some(attempt), Some(mut held)) = (self.attempt, self.held.take()) else {
+            return self.lost(Loss::Closed);
         };
         loop {
             tokio::select! {
-                loss = &mut held.lost => return lost(loss.unwrap_or(Loss::Closed), &self.key),
+                loss = &mut held.lost => return self.lost(loss.unwrap_or(Loss::Closed)),
                 () = tokio::time::sleep(self.ttl / 3) => {}
             }
             let machine = &self.handle.machine;
-            let now = machine.clock().now();
-            let renewed = machine.with(|state| Ok::<_, Error>(state.renew_lock(attempt, now)));
-            match renewed {
+            match machine.ask(RenewLock(attempt)).await {
                 Ok(Some(until)) => held.until.extend_to(machine.clock().instant(until)),
-                Ok(None) => return lost(Loss::Expired, &self.key),
-                Err(error) => {
-                    tracing::warn!(backend = %MEM, key = %self.key, %error, "not renewed")
+                Ok(None) => return self.lost(held.lost.try_recv().unwrap_or(Loss::Expired)),
+                Err(fault) => {
+                    let backend = self.handle.backend;
+                    tracing::warn!(%backend, key = %self.key, ?fault, "lock not renewed");
                 }
             }
         }
@@ -110,16 +112,10 @@ impl LockSession for EmbeddedLock {
         let Some(attempt) = self.attempt.take() else {
             return Ok(());
         };
-        let held = self.held.take();
-        let machine = &self.handle.machine;
-        let left = machine.with(|state| state.leave_lock(attempt, machine.clock().now()))?;
-        match held {
-            Some(mut held) if !left => {
-                let loss = held.lost.try_recv().unwrap_or(Loss::Expired);
-                Err(lost(loss, &self.key))
-            }
-            _ => Ok(()),
-        }
+        let backend = self.handle.backend;
+        let left = self.handle.machine.ask(LeaveLock(attempt)).await;
+        let left = left.map_err(|fault| refused(fault, backend, "unlock", |_| Some(&self.key)))?;
+        if left { Ok(()) } else { Err(self.lost(Loss::Expired)) }
     }
 
     fn again(&self) -> Box<dyn LockSession> {

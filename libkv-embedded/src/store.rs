@@ -1,27 +1,26 @@
 use std::fmt;
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::Stream;
 use libkv_core::{
     BackendName, Capabilities, Compare, Condition, DeleteOptions, DeleteTreeOptions, Error,
     ErrorKind, EventStream, Expect, Fence, GetOptions, Key, KvPair, Lifetime, ListOptions,
-    LockOptions, LockSession, Page, PairStream, Result, SessionState, StateWatch, Store, TtlLimits,
-    Txn, TxnOutcome, TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
+    LockOptions, LockSession, PairStream, Result, SessionState, StateWatch, Store, TtlLimits, Txn,
+    TxnOutcome, TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
 };
 use tokio::runtime;
 
-use crate::EmbeddedConfig;
-use crate::engine::{Owner, Path, Span};
-use crate::error::{MEM, refused};
+use crate::engine::{File, Path, Span};
+use crate::error::{FILE, MEM};
 use crate::handle::Handle;
+use crate::list::Listing;
 use crate::lock::EmbeddedLock;
-use crate::machine::{Check, Machine, Write};
+use crate::machine::{Check, Commit, DeleteTree, Life, Machine, Write};
 use crate::watch::Watch;
+use crate::{EmbeddedConfig, Place};
 
 const MAX_VALUE_BYTES: usize = 1 << 20;
 const MAX_TXN_OPS: usize = 128;
@@ -54,21 +53,48 @@ impl EmbeddedStore {
     ///
     /// Safe.
     pub async fn memory() -> Result<Self> {
-        Self::open(EmbeddedConfig::default()).await
+        Self::open(EmbeddedConfig::memory()).await
     }
 
-    /// Opens a fresh store as configured.
+    /// Opens a store in a file, which is made where it is not there yet.
     ///
     /// # Errors
     ///
-    /// As [`memory`](Self::memory).
+    /// [`ErrorKind::Timeout`] when another process has the file and keeps it, with its name;
+    /// [`ErrorKind::InvalidConfig`] for a file that is something else, which is not touched;
+    /// [`ErrorKind::PermissionDenied`] where the file cannot be written.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a file that was just opened is closed again.
+    pub async fn file(path: impl Into<PathBuf>) -> Result<Self> {
+        Self::open(EmbeddedConfig::file(path)).await
+    }
+
+    /// Opens a store as configured.
+    ///
+    /// # Errors
+    ///
+    /// As [`memory`](Self::memory) and [`file`](Self::file).
     ///
     /// # Cancel safety
     ///
     /// Safe.
     pub async fn open(config: EmbeddedConfig) -> Result<Self> {
         let runtime = current_runtime()?;
-        let handle = Handle::open(Machine::start(&runtime), config.root, &runtime)?;
+        let (machine, backend) = match config.place {
+            Place::Memory => (Machine::in_memory(&runtime), MEM),
+            Place::File(path) => {
+                let wait = config.connection_timeout;
+                let opening =
+                    runtime.spawn_blocking(move || Machine::on_disk(File::open(&path, wait)?));
+                let machine = opening.await.map_err(|error| {
+                    Error::new(ErrorKind::Other, FILE, "open").with_source(error)
+                })??;
+                (machine, FILE)
+            }
+        };
+        let handle = Handle::open(machine, backend, config.root, &runtime).await?;
         Ok(Self { handle })
     }
 
@@ -96,8 +122,9 @@ impl EmbeddedStore {
     ///
     /// Safe.
     pub async fn new_handle_at(&self, root: Key) -> Result<Self> {
-        self.handle.with("open", None, |_| Ok::<_, Error>(()))?;
-        let handle = Handle::open(self.handle.machine.clone(), root, &current_runtime()?)?;
+        self.handle.demand_time("open", None)?;
+        let (machine, backend) = (self.handle.machine.clone(), self.handle.backend);
+        let handle = Handle::open(machine, backend, root, &current_runtime()?).await?;
         Ok(Self { handle })
     }
 }
@@ -105,11 +132,11 @@ impl EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     fn backend(&self) -> BackendName {
-        MEM
+        self.handle.backend
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut facts = Capabilities::new(MAX_VALUE_BYTES, MAX_TXN_OPS, MAX_TXN_BYTES);
+        let mut facts = limits();
         facts.ttl = Some(key_limits());
         facts.lock_ttl = Some(lock_limits());
         facts.atomic_list = true;
@@ -128,35 +155,33 @@ impl Store for EmbeddedStore {
 
     async fn get_opts(&self, key: &Key, opts: GetOptions) -> Result<KvPair> {
         let path = self.path(key, "get")?;
-        let record = self.handle.with("get", opts.deadline, |state| state.get(&path))?;
-        let record =
-            record.ok_or_else(|| Error::new(ErrorKind::KeyNotFound, MEM, "get").with_key(key))?;
-        Ok(self.handle.pair(key.clone(), &record, !opts.keys_only))
+        self.handle.demand_time("get", opts.deadline)?;
+        let found = self.handle.machine.get(&path);
+        match found.map_err(|error| error.in_operation(self.backend(), "get"))? {
+            Some(record) => Ok(self.handle.pair(key.clone(), &record, !opts.keys_only)),
+            None => Err(self.error(ErrorKind::KeyNotFound, "get").with_key(key)),
+        }
     }
 
     async fn put_opts(&self, key: &Key, value: Bytes, opts: WriteOptions) -> Result<Version> {
         let path = self.path(key, "put")?;
-        self.capabilities()
-            .check_value(value.len(), MEM, "put")
-            .map_err(|error| error.with_key(key))?;
+        let sized = check_value(value.len(), self.backend(), "put");
+        sized.map_err(|error| error.with_key(key))?;
+        let life = self.life(opts.lifetime, key, "put")?;
         let checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "put")?;
-        let done = self.handle.with("put", opts.deadline, |state| {
-            let owner = self.owner(opts.lifetime, key, "put")?;
-            let revision = state.commit(&checks, vec![Write::Put(path, value, owner)])?;
-            self.note_session(opts.lifetime == Lifetime::Ephemeral);
-            Ok(revision)
-        });
-        let revision = done.map_err(|fault| refused(fault, "put", |_| Some(key)))?;
-        Ok(Version::new(MEM, revision))
+        let writes = vec![Write::Put(path, value, life)];
+        let request = Commit { session: self.handle.id, checks, writes };
+        let revision = self.handle.ask("put", opts.deadline, request, |_| Some(key)).await?;
+        self.note_session(life == Life::Session);
+        Ok(Version::new(self.backend(), revision))
     }
 
     async fn delete_opts(&self, key: &Key, opts: DeleteOptions) -> Result<()> {
         let path = self.path(key, "delete")?;
         let mut checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "delete")?;
         checks.push(Check::Exists(path.clone()));
-        self.handle
-            .with("delete", opts.deadline, |state| state.commit(&checks, vec![Write::Delete(path)]))
-            .map_err(|fault| refused(fault, "delete", |_| Some(key)))?;
+        let request = Commit { session: self.handle.id, checks, writes: vec![Write::Delete(path)] };
+        self.handle.ask("delete", opts.deadline, request, |_| Some(key)).await?;
         Ok(())
     }
 
@@ -167,16 +192,13 @@ impl Store for EmbeddedStore {
         let checks = fences.collect::<Result<Vec<_>>>()?;
         let below = Span::below(&path);
         // The root holds no value here, although its path is a key for a handle further up.
-        let dir_path = (!dir.is_root()).then_some(&path);
-        self.handle
-            .with(OPERATION, opts.deadline, |state| {
-                state.delete_tree(&checks, dir_path, &below, self.handle.machine.clock().now())
-            })
-            .map_err(|fault| refused(fault, OPERATION, |_| Some(dir)))
+        let dir_path = (!dir.is_root()).then_some(path);
+        let request = DeleteTree { session: self.handle.id, checks, dir: dir_path, below };
+        self.handle.ask(OPERATION, opts.deadline, request, |_| Some(dir)).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
-        self.capabilities().check_txn(&txn, MEM)?;
+        self.capabilities().check_txn(&txn, self.backend())?;
         let deadline = txn.deadline();
         let (compares, fences, writes) = txn.into_parts();
         let mut checks = Vec::with_capacity(compares.len() + fences.len());
@@ -184,27 +206,20 @@ impl Store for EmbeddedStore {
             checks.push(self.fence_check(fence, "txn")?);
         }
         for compare in &compares {
-            checks.push(compare_check(self.path(&compare.key, "txn")?, compare)?);
+            checks.push(self.compare_check(compare)?);
         }
-        let puts = writes.iter().filter(|write| matches!(write, TxnWrite::Put { .. })).count();
-        let done = self.handle.with("txn", deadline, |state| {
-            let steps = writes.into_iter().map(|write| self.step(write));
-            let steps = steps.collect::<Result<Vec<_>>>()?;
-            let ephemeral = steps.iter().any(|s| matches!(s, Write::Put(_, _, Owner::Session(_))));
-            let revision = state.commit(&checks, steps)?;
-            self.note_session(ephemeral);
-            Ok(revision)
-        });
-        let compared = fences.iter().map(Fence::key).chain(compares.iter().map(|c| &c.key));
-        let revision =
-            done.map_err(|fault| refused(fault, "txn", |at| compared.clone().nth(at)))?;
-        Ok(TxnOutcome::new(revision, vec![Version::new(MEM, revision); puts]))
+        let steps = writes.into_iter().map(|write| self.step(write)).collect::<Result<Vec<_>>>()?;
+        let puts = steps.iter().filter(|step| matches!(step, Write::Put(..))).count();
+        let ephemeral = steps.iter().any(|step| matches!(step, Write::Put(_, _, Life::Session)));
+        let request = Commit { session: self.handle.id, checks, writes: steps };
+        let mut compared = fences.iter().map(Fence::key).chain(compares.iter().map(|c| &c.key));
+        let revision = self.handle.ask("txn", deadline, request, |at| compared.nth(at)).await?;
+        self.note_session(ephemeral);
+        Ok(TxnOutcome::new(revision, vec![Version::new(self.backend(), revision); puts]))
     }
 
     fn list_opts(&self, dir: &Key, opts: ListOptions) -> PairStream {
-        let (store, dir) = (self.clone(), dir.clone());
-        // One page: the pairs share the store's own values, and are of one point in time.
-        PairStream::new(Once(Some(move || store.list_now(&dir, &opts))))
+        PairStream::new(Listing::new(self.handle.clone(), dir.clone(), opts))
     }
 
     fn watch_opts(&self, target: &WatchTarget, opts: WatchOptions) -> EventStream {
@@ -219,38 +234,41 @@ impl Store for EmbeddedStore {
     fn lock_session(&self, key: &Key, opts: &LockOptions) -> Result<Box<dyn LockSession>> {
         let path = self.path(key, "lock")?;
         let limits = lock_limits();
-        let ttl = limits.checked(opts.ttl.unwrap_or(limits.default), MEM, "lock");
+        let ttl = limits.checked(opts.ttl.unwrap_or(limits.default), self.backend(), "lock");
         let ttl = ttl.map_err(|error| error.with_key(key))?;
         let bytes = opts.value.as_ref().map_or(0, Bytes::len);
-        let sized = self.capabilities().check_value(bytes, MEM, "lock");
+        let sized = check_value(bytes, self.backend(), "lock");
         sized.map_err(|error| error.with_key(key))?;
         let (handle, key, value) = (self.handle.clone(), key.clone(), opts.value.clone());
         Ok(Box::new(EmbeddedLock::new(handle, key, path, value, ttl)))
     }
 
     async fn close(&self) -> Result<()> {
-        self.handle.close()
+        self.handle.close().await
     }
 }
 
 impl EmbeddedStore {
-    /// The path of a key that a call on one key may name.
-    fn path(&self, key: &Key, operation: &'static str) -> Result<Path> {
-        let key = key.not_root(operation).map_err(|error| error.in_operation(MEM, operation))?;
-        Ok(self.handle.path(key))
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        Error::new(kind, self.backend(), operation)
     }
 
-    /// The lifetime's owner, with a time to live counted from now.
-    fn owner(&self, lifetime: Lifetime, key: &Key, operation: &'static str) -> Result<Owner> {
+    /// The path of a key that a call on one key may name.
+    fn path(&self, key: &Key, operation: &'static str) -> Result<Path> {
+        let key = key.not_root(operation);
+        Ok(self.handle.path(key.map_err(|error| error.in_operation(self.backend(), operation))?))
+    }
+
+    fn life(&self, lifetime: Lifetime, key: &Key, operation: &'static str) -> Result<Life> {
         match lifetime {
-            Lifetime::Permanent => Ok(Owner::Nobody),
-            Lifetime::Ephemeral => Ok(Owner::Session(self.handle.id)),
+            Lifetime::Permanent => Ok(Life::Permanent),
+            Lifetime::Ephemeral => Ok(Life::Session),
             Lifetime::Ttl(ttl) => {
-                let ttl = key_limits().checked(ttl, MEM, operation);
-                let ttl = ttl.map_err(|error| error.with_key(key))?;
-                Ok(Owner::Until(self.handle.machine.clock().now().after(ttl)))
+                let ttl = key_limits().checked(ttl, self.backend(), operation);
+                Ok(Life::For(ttl.map_err(|error| error.with_key(key))?))
             }
-            other => Err(Error::new(ErrorKind::NotImplemented, MEM, operation)
+            other => Err(self
+                .error(ErrorKind::NotImplemented, operation)
                 .with_key(key)
                 .with_detail(format!("a lifetime of {other:?}"))),
         }
@@ -261,10 +279,11 @@ impl EmbeddedStore {
         let path = self.path(write.key(), "txn")?;
         match write {
             TxnWrite::Put { key, value, lifetime } => {
-                Ok(Write::Put(path, value, self.owner(lifetime, &key, "txn")?))
+                Ok(Write::Put(path, value, self.life(lifetime, &key, "txn")?))
             }
             TxnWrite::Delete { .. } => Ok(Write::Delete(path)),
-            other => Err(Error::new(ErrorKind::NotImplemented, MEM, "txn")
+            other => Err(self
+                .error(ErrorKind::NotImplemented, "txn")
                 .with_detail(format!("a write of the kind {other:?}"))),
         }
     }
@@ -291,11 +310,12 @@ impl EmbeddedStore {
             Expect::Anything => {}
             Expect::Absent => checks.push(Check::Absent(path.clone())),
             Expect::Version(version) => {
-                let version = version.checked(MEM, operation)?;
+                let version = version.checked(self.backend(), operation)?;
                 checks.push(Check::Revision(path.clone(), version.last_index()));
             }
             other => {
-                return Err(Error::new(ErrorKind::NotImplemented, MEM, operation)
+                return Err(self
+                    .error(ErrorKind::NotImplemented, operation)
                     .with_detail(format!("an expectation of {other:?}")));
             }
         }
@@ -303,58 +323,35 @@ impl EmbeddedStore {
     }
 
     fn fence_check(&self, fence: &Fence, operation: &'static str) -> Result<Check> {
-        let fence = fence.checked(MEM, operation)?;
+        let fence = fence.checked(self.backend(), operation)?;
         // By path, so that a guard of a handle with another root counts too.
         Ok(Check::Held(fence.node().into(), fence.token().get()))
     }
 
-    fn list_now(&self, dir: &Key, opts: &ListOptions) -> Result<Page> {
-        let handle = &self.handle;
-        let path = handle.path(dir);
-        let below = Span::below(&path);
-        let after = opts.start_after.as_ref().map(|key| handle.path(key));
-        let limit = opts.limit.unwrap_or(usize::MAX);
-        handle.with("list", opts.deadline, |state| {
-            let mut pairs = Vec::new();
-            state.scan(&below.clone().after(after), &mut |path, record| {
-                if pairs.len() >= limit {
-                    return false;
-                }
-                if let Some(key) = handle.key(path)
-                    && opts.depth.is_none_or(|depth| key.depth_below(dir) <= Some(depth))
-                {
-                    pairs.push(handle.pair(key, record, !opts.keys_only));
-                }
-                true
-            })?;
-            let mut anything = !pairs.is_empty() || dir.is_root() || state.get(&path)?.is_some();
-            if !anything {
-                state.scan(&below, &mut |_, _| {
-                    anything = true;
-                    false
-                })?;
+    fn compare_check(&self, compare: &Compare) -> Result<Check> {
+        let path = self.path(&compare.key, "txn")?;
+        match compare.condition {
+            Condition::Absent => Ok(Check::Absent(path)),
+            Condition::Exists => Ok(Check::Exists(path)),
+            Condition::Version(version) => {
+                let version = version.checked(self.backend(), "txn");
+                let version = version.map_err(|error| error.with_key(&compare.key))?;
+                Ok(Check::Revision(path, version.last_index()))
             }
-            if !anything {
-                return Err(Error::new(ErrorKind::KeyNotFound, MEM, "list").with_key(dir));
-            }
-            Ok(Page::new(Some(state.revision()), pairs))
-        })
+            other => Err(self
+                .error(ErrorKind::NotImplemented, "txn")
+                .with_key(&compare.key)
+                .with_detail(format!("a compare with {other:?}"))),
+        }
     }
 }
 
-fn compare_check(path: Path, compare: &Compare) -> Result<Check> {
-    match compare.condition {
-        Condition::Absent => Ok(Check::Absent(path)),
-        Condition::Exists => Ok(Check::Exists(path)),
-        Condition::Version(version) => {
-            let version =
-                version.checked(MEM, "txn").map_err(|error| error.with_key(&compare.key))?;
-            Ok(Check::Revision(path, version.last_index()))
-        }
-        other => Err(Error::new(ErrorKind::NotImplemented, MEM, "txn")
-            .with_key(&compare.key)
-            .with_detail(format!("a compare with {other:?}"))),
-    }
+fn check_value(bytes: usize, backend: BackendName, operation: &'static str) -> Result<()> {
+    limits().check_value(bytes, backend, operation)
+}
+
+fn limits() -> Capabilities {
+    Capabilities::new(MAX_VALUE_BYTES, MAX_TXN_OPS, MAX_TXN_BYTES)
 }
 
 fn key_limits() -> TtlLimits {
@@ -381,16 +378,5 @@ impl fmt::Display for EmbeddedStore {
             return Ok(());
         }
         write!(f, "?root={}", self.handle.root)
-    }
-}
-
-/// A stream of the one result of a call, which is made when it is asked for.
-struct Once<F>(Option<F>);
-
-impl<F: FnOnce() -> Result<Page> + Unpin> Stream for Once<F> {
-    type Item = Result<Page>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.take().map(|call| call()))
     }
 }

@@ -26,14 +26,14 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
     let url: StoreUrl = url.parse()?;
     match url.scheme() {
         #[cfg(feature = "embedded")]
-        "mem" => {
+        "mem" | "file" => {
             let config = url.try_into()?;
             Ok(Arc::new(libkv_embedded::EmbeddedStore::open(config).await?))
         }
         #[cfg(not(feature = "embedded"))]
-        "mem" => Err(not_compiled_in(&url)),
+        "mem" | "file" => Err(not_compiled_in(&url)),
         scheme => Err(not_supported(format!(
-            "this version of libkv has no backend for {scheme}: yet; what it opens is mem:"
+            "this version of libkv has no backend for {scheme}: yet; what it opens is mem: and file:"
         ))),
     }
 }

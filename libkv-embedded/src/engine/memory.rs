@@ -3,9 +3,10 @@ use std::ops::Bound;
 
 use libkv_core::Result;
 
-use super::{Engine, Path, Record, Span};
+use super::{Engine, Owner, Path, Record, Span};
+use crate::machine::Change;
 
-/// Records in memory: an ordered map.
+/// Records in memory: an ordered map. The state machine's own history is the log.
 #[derive(Debug, Default)]
 pub(crate) struct Memory(BTreeMap<Path, Record>);
 
@@ -14,19 +15,16 @@ impl Engine for Memory {
         Ok(self.0.get(path).cloned())
     }
 
-    fn put(&mut self, path: &Path, record: Record) -> Result<()> {
-        match self.0.get_mut(path) {
-            Some(known) => *known = record,
-            None => {
-                self.0.insert(path.clone(), record);
-            }
+    fn put(&mut self, path: &Path, record: &Record) -> Result<Option<Owner>> {
+        if let Some(known) = self.0.get_mut(path) {
+            return Ok(Some(std::mem::replace(known, record.clone()).owner));
         }
-        Ok(())
+        self.0.insert(path.clone(), record.clone());
+        Ok(None)
     }
 
-    fn remove(&mut self, path: &str) -> Result<()> {
-        self.0.remove(path);
-        Ok(())
+    fn remove(&mut self, path: &str) -> Result<Option<Owner>> {
+        Ok(self.0.remove(path).map(|record| record.owner))
     }
 
     fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
@@ -37,6 +35,18 @@ impl Engine for Memory {
                 break;
             }
         }
+        Ok(())
+    }
+
+    fn log(&mut self, _: &Change) -> Result<()> {
+        Ok(())
+    }
+
+    fn forget(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn reserve(&mut self, _: u64) -> Result<()> {
         Ok(())
     }
 }

@@ -1,14 +1,17 @@
 //! Where the state machine keeps its records.
 
+mod file;
 mod memory;
+mod tables;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use libkv_core::Result;
 
-use crate::machine::Time;
+use crate::machine::{Change, Time};
 
+pub(crate) use self::file::{File, FileView, Loaded};
 pub(crate) use self::memory::Memory;
 
 /// A key as the engine stores it: the handle's root and the logical key.
@@ -35,16 +38,30 @@ pub(crate) enum Owner {
     Guard(Id),
 }
 
-/// Names a handle's session or a lock attempt, once in a store's life.
+/// Names a handle's session or a lock attempt, once in a process's use of a store.
 pub(crate) type Id = u64;
 
-/// An ordered map from paths to records.
-pub(crate) trait Engine: Send + 'static {
+/// An ordered map from paths to records, and the log of its latest changes.
+pub(crate) trait Engine {
     fn get(&self, path: &str) -> Result<Option<Record>>;
-    fn put(&mut self, path: &Path, record: Record) -> Result<()>;
-    fn remove(&mut self, path: &str) -> Result<()>;
+
+    /// Stores a record and returns the owner of the one that was there.
+    fn put(&mut self, path: &Path, record: &Record) -> Result<Option<Owner>>;
+
+    /// Removes a record and returns its owner.
+    fn remove(&mut self, path: &str) -> Result<Option<Owner>>;
+
     /// Visits the records in `span` in the order of their paths, until `visit` says false.
     fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()>;
+
+    /// Keeps a change for those who begin a watch in the past.
+    fn log(&mut self, change: &Change) -> Result<()>;
+
+    /// Drops the logged changes of this revision and older ones.
+    fn forget(&mut self, floor: u64) -> Result<()>;
+
+    /// Makes sure that this revision never comes again, though nothing is written at it.
+    fn reserve(&mut self, revision: u64) -> Result<()>;
 }
 
 /// The paths strictly below a directory, after a certain one.

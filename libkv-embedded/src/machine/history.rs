@@ -33,7 +33,18 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn push(&mut self, change: Change) {
+    /// A history that begins after `floor`.
+    pub(crate) fn load(floor: u64, changes: impl IntoIterator<Item = Change>) -> Self {
+        let mut history = Self { floor, ..Self::default() };
+        for change in changes {
+            history.push(change);
+        }
+        history
+    }
+
+    /// Keeps a change; returns the new floor where older ones had to go.
+    pub(crate) fn push(&mut self, change: Change) -> Option<u64> {
+        let floor = self.floor;
         self.bytes += change.bytes();
         self.changes.push_back(change);
         while self.changes.len() > MAX_CHANGES || self.bytes > MAX_BYTES {
@@ -43,6 +54,7 @@ impl History {
             self.bytes -= oldest.bytes();
             self.floor = oldest.revision;
         }
+        (self.floor > floor).then_some(self.floor)
     }
 
     /// The changes after `revision`; none where some of them are no longer here.

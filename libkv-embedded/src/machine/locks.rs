@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::request::TellGrant;
 use super::time::Time;
 use crate::engine::{Id, Path, Span};
 
@@ -23,7 +24,7 @@ struct Queue {
 #[derive(Debug)]
 struct Holder {
     attempt: Id,
-    handle: Id,
+    session: Id,
     token: u64,
     ttl: Duration,
     until: Time,
@@ -34,7 +35,7 @@ struct Holder {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) id: Id,
-    pub(crate) handle: Id,
+    pub(crate) session: Id,
     pub(crate) ttl: Duration,
     pub(crate) value: Option<Bytes>,
     pub(crate) granted: oneshot::Sender<Grant>,
@@ -54,6 +55,8 @@ pub(crate) enum Loss {
     Expired,
     Deleted,
     Closed,
+    /// What was won could not be stored.
+    NotStored,
 }
 
 /// A lock that somebody left.
@@ -94,14 +97,19 @@ impl Locks {
         None
     }
 
-    /// Makes an attempt the holder and tells it.
-    pub(crate) fn grant(&mut self, path: &Path, attempt: Attempt, token: u64, until: Time) {
-        let Attempt { id, handle, ttl, granted, .. } = attempt;
+    /// Makes an attempt the holder; the caller tells it.
+    pub(crate) fn grant(
+        &mut self,
+        path: &Path,
+        attempt: Attempt,
+        token: u64,
+        until: Time,
+    ) -> TellGrant {
+        let Attempt { id, session, ttl, granted, .. } = attempt;
         let (lost, told_lost) = oneshot::channel();
-        let holder = Holder { attempt: id, handle, token, ttl, until, lost };
+        let holder = Holder { attempt: id, session, token, ttl, until, lost };
         self.queues.entry(path.clone()).or_default().holder = Some(holder);
-        // Who left in this very moment releases by its id.
-        let _ = granted.send(Grant { token, until, lost: told_lost });
+        (granted, Grant { token, until, lost: told_lost })
     }
 
     /// Moves a holder's end to its time to live after `now`; returns the old and the new end.
@@ -138,12 +146,20 @@ impl Locks {
         Some(Left { path, attempt, held_until })
     }
 
-    /// The attempts of a handle, waiters first, so that none of them is next when another leaves.
-    pub(crate) fn of_handle(&self, handle: Id) -> Vec<Id> {
-        let waiters = self.queues.values().flat_map(|queue| &queue.waiting);
-        let waiters = waiters.filter(|attempt| attempt.handle == handle).map(|attempt| attempt.id);
+    /// When the locks that are held end.
+    pub(crate) fn ends(&self) -> Vec<(Time, Id)> {
         let holders = self.queues.values().filter_map(|queue| queue.holder.as_ref());
-        let holders = holders.filter(|holder| holder.handle == handle).map(|holder| holder.attempt);
+        holders.map(|holder| (holder.until, holder.attempt)).collect()
+    }
+
+    /// The attempts of a session, waiters first, so that none of them is next when another leaves.
+    pub(crate) fn of_session(&self, session: Id) -> Vec<Id> {
+        let waiters = self.queues.values().flat_map(|queue| &queue.waiting);
+        let waiters =
+            waiters.filter(|attempt| attempt.session == session).map(|attempt| attempt.id);
+        let holders = self.queues.values().filter_map(|queue| queue.holder.as_ref());
+        let holders =
+            holders.filter(|holder| holder.session == session).map(|holder| holder.attempt);
         waiters.chain(holders).collect()
     }
 

@@ -1,38 +1,58 @@
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use crate::engine::{Id, Path};
 
-/// A point in time on the store's own monotonic clock, in nanoseconds.
+/// A point in time on the store's own clock, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(u64);
 
 impl Time {
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn after(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
     }
 }
 
-/// Tokio's clock, counted from the opening of the store, so that a test can pause it.
+/// Tokio's monotonic clock, counted from the opening of the store, so that a test can pause it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     base: Instant,
+    /// What the clock showed at the base.
+    start: Time,
 }
 
 impl Clock {
+    /// A clock that begins at nought, for what ends with the process.
     pub(crate) fn start() -> Self {
-        Self { base: Instant::now() }
+        Self { base: Instant::now(), start: Time(0) }
+    }
+
+    /// A clock that begins at the time of day, for what outlives the process. It is monotonic from
+    /// then on; a time of day that was changed meanwhile shows at the next opening.
+    pub(crate) fn start_at_time_of_day() -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let start = Time(0).after(since_epoch.unwrap_or_default());
+        Self { base: Instant::now(), start }
     }
 
     pub(crate) fn now(&self) -> Time {
-        Time(0).after(self.base.elapsed())
+        self.start.after(self.base.elapsed())
     }
 
+    /// When a time is, or was at the earliest at the opening.
     pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.base + Duration::from_nanos(time.0)
+        self.base + Duration::from_nanos(time.0.saturating_sub(self.start.0))
     }
 }
 
@@ -48,6 +68,12 @@ pub(crate) enum Due {
 /// What is due, by time.
 #[derive(Debug, Default)]
 pub(crate) struct Timers(BTreeSet<(Time, Due)>);
+
+impl FromIterator<(Time, Due)> for Timers {
+    fn from_iter<I: IntoIterator<Item = (Time, Due)>>(timers: I) -> Self {
+        Self(timers.into_iter().collect())
+    }
+}
 
 impl Timers {
     pub(crate) fn set(&mut self, time: Time, due: Due) {

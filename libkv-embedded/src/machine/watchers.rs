@@ -11,7 +11,7 @@ const FEW_WATCHERS: usize = 64;
 /// What waits for one consumer: bounded, and written to without waiting.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    handle: Id,
+    session: Id,
     capacity: usize,
     inner: Mutex<Inner>,
 }
@@ -42,8 +42,8 @@ pub(crate) enum Found {
 }
 
 impl Buffer {
-    pub(crate) fn new(handle: Id, capacity: usize) -> Arc<Self> {
-        Arc::new(Self { handle, capacity: capacity.max(1), inner: Mutex::default() })
+    pub(crate) fn new(session: Id, capacity: usize) -> Arc<Self> {
+        Arc::new(Self { session, capacity: capacity.max(1), inner: Mutex::default() })
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Found> {
@@ -136,10 +136,10 @@ impl Watchers {
         }
     }
 
-    /// Ends the watches of a handle.
-    pub(crate) fn close(&mut self, handle: Id) {
+    /// Ends the watches of a session.
+    pub(crate) fn close(&mut self, session: Id) {
         for buffer in self.keys.values().chain(self.trees.values()).flatten() {
-            if let Some(buffer) = buffer.upgrade().filter(|buffer| buffer.handle == handle) {
+            if let Some(buffer) = buffer.upgrade().filter(|buffer| buffer.session == session) {
                 buffer.close();
             }
         }

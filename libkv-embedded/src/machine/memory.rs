@@ -1,0 +1,80 @@
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use libkv_core::{Error, Result};
+use tokio::sync::watch;
+
+use super::deliver;
+use super::request::{Fault, Request};
+use super::state::State;
+use super::time::{Clock, Time};
+use super::turn::Turn;
+use super::watchers::Watchers;
+use crate::engine::{Engine, Memory};
+
+/// A machine whose records are in memory: a request is done where it is made.
+#[derive(Debug)]
+pub(crate) struct InMemory {
+    inner: Mutex<(State, Memory)>,
+    clock: Clock,
+    watchers: Arc<Mutex<Watchers>>,
+    /// Tells the timer task when something is due next. It ends when this is dropped.
+    next_due: watch::Sender<Option<Time>>,
+}
+
+impl InMemory {
+    /// Starts an empty machine and the task that makes its timers fire.
+    pub(crate) fn start(
+        runtime: &tokio::runtime::Handle,
+        clock: Clock,
+        watchers: Arc<Mutex<Watchers>>,
+    ) -> Arc<Self> {
+        let (next_due, due) = watch::channel(None);
+        let machine = Arc::new(Self { inner: Mutex::default(), clock, watchers, next_due });
+        runtime.spawn(run_timers(Arc::downgrade(&machine), clock, due));
+        machine
+    }
+
+    pub(crate) fn ask<R: Request>(&self, request: R) -> Result<R::Answer, Fault> {
+        self.turn(|turn| request.apply(turn))
+    }
+
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&State, &dyn Engine) -> Result<T>) -> Result<T> {
+        self.turn(|turn| read(turn.state, turn.engine))
+    }
+
+    /// Works on the state as it is now: what is due has happened before.
+    fn turn<T, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Turn<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, engine) = &mut *inner;
+        let mut turn = Turn { now: self.clock.now(), state, engine };
+        turn.catch_up()?;
+        let done = work(&mut turn);
+        deliver(state, &self.watchers);
+        let next = state.next_due();
+        self.next_due.send_if_modified(|told| std::mem::replace(told, next) != next);
+        done
+    }
+}
+
+/// Makes what is due happen on time, also when nobody calls. The machine's end is its own.
+async fn run_timers(machine: Weak<InMemory>, clock: Clock, mut due: watch::Receiver<Option<Time>>) {
+    loop {
+        let next = *due.borrow_and_update();
+        let changed = match next {
+            None => due.changed().await,
+            Some(time) => tokio::select! {
+                changed = due.changed() => changed,
+                () = tokio::time::sleep_until(clock.instant(time)) => Ok(()),
+            },
+        };
+        let Some(machine) = machine.upgrade().filter(|_| changed.is_ok()) else {
+            return;
+        };
+        if let Err(error) = machine.turn(|_| Ok::<_, Error>(())) {
+            tracing::warn!(%error, "what was due could not be done");
+        }
+    }
+}
