@@ -18,7 +18,7 @@ mod fixture;
 mod log;
 mod suite;
 
-pub use self::contract::{Row, Sentence, check, sentences, table};
+pub use self::contract::{Row, Sentence, check, sentences, table, test_names};
 pub use self::fixture::{Fixture, Target, Watcher, key};
 pub use self::log::lines_about;
-pub use self::suite::{Case, ELSEWHERE, Elsewhere, PRESENT, run};
+pub use self::suite::{Case, ELSEWHERE, Elsewhere, PRESENT, SUITES, run, verdict};

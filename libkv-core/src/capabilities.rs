@@ -92,7 +92,10 @@ impl Capabilities {
         const TXN: &str = "txn";
         check_limit("transaction has", txn.ops(), self.max_txn_ops, "operations", backend, TXN)?;
         check_limit("transaction has", txn.bytes(), self.max_txn_bytes, "bytes", backend, TXN)?;
-        self.check_value(txn.longest_value(), backend, TXN)
+        txn.writes().iter().try_for_each(|write| {
+            let checked = self.check_value(write.value_bytes(), backend, TXN);
+            checked.map_err(|error| error.with_key(write.key()))
+        })
     }
 }
 

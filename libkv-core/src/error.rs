@@ -83,7 +83,7 @@ pub enum ErrorKind {
     #[error("outcome unknown")]
     OutcomeUnknown,
     /// This handle was closed.
-    #[error("closed")]
+    #[error("this handle was closed")]
     Closed,
     /// Anything else. For a write: nothing was changed.
     #[error("failed")]
@@ -117,6 +117,12 @@ impl Error {
     #[must_use]
     pub fn with_key(self, key: &Key) -> Self {
         self.with(|inner| inner.key = Some(key.clone()))
+    }
+
+    /// Names the key where none is named yet.
+    #[must_use]
+    pub fn or_key(self, key: &Key) -> Self {
+        if self.0.key.is_some() { self } else { self.with_key(key) }
     }
 
     /// Adds what happened exactly and what to do about it. Never put a value or a secret here.

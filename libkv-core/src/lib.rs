@@ -55,5 +55,7 @@ pub use self::store::{Store, StoreExt};
 pub use self::txn::{Compare, Condition, Txn, TxnOutcome, TxnWrite};
 pub use self::update::{Change, UpdateOptions};
 pub use self::url::StoreUrl;
+/// The type of values.
+pub use bytes::Bytes;
 /// The type of passwords and tokens, which prints none of them.
 pub use secrecy::{ExposeSecret, SecretString};

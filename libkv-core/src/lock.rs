@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::session::tokio_now;
 use crate::{BackendName, Deadline, Error, ErrorKind, Fence, FencingToken, Key, Result, Wait};
 
 /// What a backend supplies for a lock: one attempt to get it, hold it and give it back.
@@ -177,7 +177,7 @@ impl LockGuard {
     /// It reads the deadline itself, so that it is right at once after a paused process wakes.
     pub fn is_held(&self) -> bool {
         let kept = matches!(*self.fate.borrow(), Fate::Held) && self.fate.has_changed().is_ok();
-        kept && !self.held.valid_until.is_over(Instant::now())
+        kept && !self.held.valid_until.is_over(tokio_now())
     }
 
     /// A future, independent of the guard, that resolves with the reason when the lock is lost.
@@ -299,13 +299,23 @@ impl Keeper {
             biased;
             reason = self.session.keep() => Some(reason),
             () = past(&held.valid_until) => Some(expired),
-            _ = stopped => held.valid_until.is_over(Instant::now()).then_some(expired),
+            _ = stopped => held.valid_until.is_over(tokio_now()).then_some(expired),
         };
-        let Some(reason) = reason else {
-            self.tell_fate.send_replace(Fate::Released);
-            return self.session.release().await;
+        match reason {
+            Some(reason) => self.lose(reason, &held).await,
+            None => self.give_back().await,
+        }
+    }
+
+    /// Releases the lock. It may turn out that it was lost in this very moment.
+    async fn give_back(mut self) -> Result<()> {
+        let released = self.session.release().await;
+        let fate = match &released {
+            Err(error) if error.kind() == ErrorKind::LockLost => Fate::Lost(error.clone()),
+            _ => Fate::Released,
         };
-        self.lose(reason, &held).await
+        self.tell_fate.send_replace(fate);
+        released
     }
 
     /// Nobody waits for the answer: leaves nothing behind.
@@ -354,8 +364,8 @@ impl Keeper {
 
 /// Waits until the deadline is over, however often it moves meanwhile.
 async fn past(deadline: &Deadline) {
-    while !deadline.is_over(Instant::now()) {
-        tokio::time::sleep_until(deadline.instant()).await;
+    while !deadline.is_over(tokio_now()) {
+        tokio::time::sleep_until(deadline.instant().into()).await;
     }
 }
 

@@ -1,10 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 /// Where a handle's session stands. The session owns the handle's ephemeral keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,7 +100,7 @@ impl Deadline {
     /// A deadline at `at`.
     pub fn at(at: Instant) -> Self {
         // One nanosecond back, so that a deadline of now is not the mark for "over".
-        let base = Instant::now().min(at) - Duration::from_nanos(1);
+        let base = tokio_now().min(at) - Duration::from_nanos(1);
         let nanos = AtomicU64::new(nanos_between(base, at));
         Self(Arc::new(DeadlineInner { base, nanos }))
     }
@@ -128,6 +127,11 @@ impl Deadline {
     pub fn instant(&self) -> Instant {
         self.0.base + Duration::from_nanos(self.0.nanos.load(Ordering::Acquire))
     }
+}
+
+/// The time by Tokio's clock, which a test can pause.
+pub(crate) fn tokio_now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn nanos_between(base: Instant, at: Instant) -> u64 {
@@ -202,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_deadline_counts_from_the_send_and_not_from_the_reply() {
-        let start = Instant::now();
+        let start = tokio_now();
         let mut session = Session::opened(start, TTL);
         assert_eq!(session.next_renewal(), start + 3 * S);
         // Sent at 3 s, answered at 8 s: it holds until 12 s.
@@ -217,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_confirmation_after_the_deadline_brings_nothing_back() {
-        let start = Instant::now();
+        let start = tokio_now();
         let mut session = Session::opened(start, TTL);
         session.confirmed(start + 8 * S, TTL, start + 9 * S);
         assert_eq!(session.state(start + 9 * S), SessionState::Lost);
@@ -226,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn suspended_heals_by_a_confirmation_and_lost_never() {
-        let start = Instant::now();
+        let start = tokio_now();
         let mut session = Session::opened(start, TTL);
         session.suspend();
         assert_eq!(session.state(start + S), SessionState::Suspended);
@@ -242,14 +246,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_shared_deadline_is_over_at_its_time_and_for_good_when_expired() {
-        let start = Instant::now();
+        let start = tokio_now();
         let deadline = Deadline::at(start + S);
         let other = deadline.clone();
-        assert!(!other.is_over(Instant::now()));
+        assert!(!other.is_over(tokio_now()));
         tokio::time::advance(S).await;
-        assert!(other.is_over(Instant::now()));
+        assert!(other.is_over(tokio_now()));
         deadline.extend_to(start + 3 * S);
-        assert!(!other.is_over(Instant::now()));
+        assert!(!other.is_over(tokio_now()));
         deadline.extend_to(start + 2 * S);
         assert_eq!(other.instant(), start + 3 * S);
         deadline.expire();

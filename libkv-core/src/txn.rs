@@ -79,7 +79,8 @@ impl TxnWrite {
         }
     }
 
-    fn value_bytes(&self) -> usize {
+    /// The length of the value; 0 for a delete.
+    pub fn value_bytes(&self) -> usize {
         match self {
             Self::Put { value, .. } => value.len(),
             Self::Delete { .. } => 0,
@@ -226,11 +227,6 @@ impl Txn {
         self.writes.iter().map(|write| write.key().as_str().len() + write.value_bytes()).sum()
     }
 
-    /// The length of the longest value.
-    pub fn longest_value(&self) -> usize {
-        self.writes.iter().map(TxnWrite::value_bytes).max().unwrap_or_default()
-    }
-
     /// Takes the transaction apart, as a backend does.
     pub fn into_parts(self) -> (Vec<Compare>, Vec<Fence>, Vec<TxnWrite>) {
         (self.compares, self.fences, self.writes)
@@ -276,7 +272,7 @@ mod tests {
             .and_then(|txn| txn.put("bb", "1"))
             .and_then(|txn| txn.delete("ccc"))
             .unwrap();
-        assert_eq!((txn.ops(), txn.bytes(), txn.longest_value()), (4, 12, 5));
+        assert_eq!((txn.ops(), txn.bytes()), (4, 12));
     }
 
     #[test]

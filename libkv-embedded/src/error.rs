@@ -46,7 +46,7 @@ pub(crate) fn lost(loss: Loss, backend: BackendName, key: &Key) -> Error {
 }
 
 pub(crate) fn closed(backend: BackendName, operation: &'static str) -> Error {
-    Error::new(ErrorKind::Closed, backend, operation).with_detail("this handle was closed")
+    Error::new(ErrorKind::Closed, backend, operation)
 }
 
 /// A file that another process has.

@@ -19,6 +19,8 @@ use crate::machine::{EndSession, Fault, Machine, OpenSession, Request};
 pub(crate) struct Handle {
     pub(crate) machine: Arc<Machine>,
     pub(crate) backend: BackendName,
+    /// Where the data is, as in a URL without parameters.
+    pub(crate) address: Arc<str>,
     pub(crate) root: Key,
     pub(crate) id: Id,
     pub(crate) session: StateSender,
@@ -32,6 +34,7 @@ impl Handle {
     pub(crate) async fn open(
         machine: Arc<Machine>,
         backend: BackendName,
+        address: Arc<str>,
         root: Key,
         runtime: &runtime::Handle,
     ) -> Result<Arc<Self>> {
@@ -48,7 +51,7 @@ impl Handle {
             }
         });
         let (session, closed) = (StateSender::default(), AtomicBool::new(false));
-        Ok(Arc::new(Self { machine, backend, root, id, session, closed, _alive: alive }))
+        Ok(Arc::new(Self { machine, backend, address, root, id, session, closed, _alive: alive }))
     }
 
     /// Makes a request, unless the handle is closed or the caller's time is over.

@@ -114,7 +114,8 @@ impl Stream for Listing {
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let page = self.next_page().transpose();
-        let backend = self.handle.backend;
-        Poll::Ready(page.map(|page| page.map_err(|error| error.in_operation(backend, "list"))))
+        let named =
+            |error: Error| error.in_operation(self.handle.backend, "list").or_key(&self.dir);
+        Poll::Ready(page.map(|page| page.map_err(named)))
     }
 }

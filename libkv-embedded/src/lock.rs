@@ -62,10 +62,6 @@ impl EmbeddedLock {
         Error::new(ErrorKind::CannotLock, self.handle.backend, "lock")
             .with_detail("somebody else holds it")
     }
-
-    fn lost(&self, loss: Loss) -> Error {
-        lost(loss, self.handle.backend, &self.key)
-    }
 }
 
 #[async_trait]
@@ -80,7 +76,7 @@ impl LockSession for EmbeddedLock {
             _ => grant.await,
         };
         let grant = grant.map_err(|_| closed(self.handle.backend, "lock").with_key(&self.key))?;
-        let until = Deadline::at(self.handle.machine.clock().instant(grant.until));
+        let until = Deadline::at(self.handle.machine.clock().instant(grant.until).into_std());
         self.held = Some(Possession { until: until.clone(), lost: grant.lost });
         let token = FencingToken::new(grant.token);
         let fence = Fence::new(self.handle.backend, self.key.clone(), token, self.path.clone());
@@ -88,34 +84,42 @@ impl LockSession for EmbeddedLock {
     }
 
     async fn keep(&mut self) -> Error {
-        let (Some(attempt), Some(mut held)) = (self.attempt, self.held.take()) else {
-            return self.lost(Loss::Closed);
+        let (handle, key) = (&self.handle, &self.key);
+        let lost = |loss| lost(loss, handle.backend, key);
+        let (Some(attempt), Some(held)) = (self.attempt, &mut self.held) else {
+            return lost(Loss::Closed);
         };
         loop {
             tokio::select! {
-                loss = &mut held.lost => return self.lost(loss.unwrap_or(Loss::Closed)),
+                loss = &mut held.lost => return lost(loss.unwrap_or(Loss::Closed)),
                 () = tokio::time::sleep(self.ttl / 3) => {}
             }
-            let machine = &self.handle.machine;
-            match machine.ask(RenewLock(attempt)).await {
-                Ok(Some(until)) => held.until.extend_to(machine.clock().instant(until)),
-                Ok(None) => return self.lost(held.lost.try_recv().unwrap_or(Loss::Expired)),
+            match handle.machine.ask(RenewLock(attempt)).await {
+                Ok(Some(until)) => {
+                    held.until.extend_to(handle.machine.clock().instant(until).into_std())
+                }
+                Ok(None) => return lost(held.lost.try_recv().unwrap_or(Loss::Expired)),
                 Err(fault) => {
-                    let backend = self.handle.backend;
-                    tracing::warn!(%backend, key = %self.key, ?fault, "lock not renewed");
+                    tracing::warn!(backend = %handle.backend, %key, ?fault, "lock not renewed");
                 }
             }
         }
     }
 
     async fn release(&mut self) -> Result<()> {
-        let Some(attempt) = self.attempt.take() else {
+        let (Some(attempt), held) = (self.attempt.take(), self.held.take()) else {
             return Ok(());
         };
         let backend = self.handle.backend;
         let left = self.handle.machine.ask(LeaveLock(attempt)).await;
         let left = left.map_err(|fault| refused(fault, backend, "unlock", |_| Some(&self.key)))?;
-        if left { Ok(()) } else { Err(self.lost(Loss::Expired)) }
+        match held {
+            Some(mut held) if !left => {
+                let loss = held.lost.try_recv().unwrap_or(Loss::Expired);
+                Err(lost(loss, backend, &self.key))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn again(&self) -> Box<dyn LockSession> {

@@ -13,7 +13,7 @@ use libkv_core::{
 };
 use tokio::runtime;
 
-use crate::engine::{File, Path, Span};
+use crate::engine::{File, Path, Record, Span};
 use crate::error::{FILE, MEM};
 use crate::handle::Handle;
 use crate::list::Listing;
@@ -82,19 +82,20 @@ impl EmbeddedStore {
     /// Safe.
     pub async fn open(config: EmbeddedConfig) -> Result<Self> {
         let runtime = current_runtime()?;
-        let (machine, backend) = match config.place {
-            Place::Memory => (Machine::in_memory(&runtime), MEM),
+        let (machine, backend, address) = match config.place {
+            Place::Memory => (Machine::in_memory(&runtime), MEM, "mem:".into()),
             Place::File(path) => {
+                let address = format!("file:{}", path.display()).into();
                 let wait = config.connection_timeout;
                 let opening =
                     runtime.spawn_blocking(move || Machine::on_disk(File::open(&path, wait)?));
                 let machine = opening.await.map_err(|error| {
                     Error::new(ErrorKind::Other, FILE, "open").with_source(error)
                 })??;
-                (machine, FILE)
+                (machine, FILE, address)
             }
         };
-        let handle = Handle::open(machine, backend, config.root, &runtime).await?;
+        let handle = Handle::open(machine, backend, address, config.root, &runtime).await?;
         Ok(Self { handle })
     }
 
@@ -123,8 +124,9 @@ impl EmbeddedStore {
     /// Safe.
     pub async fn new_handle_at(&self, root: Key) -> Result<Self> {
         self.handle.demand_time("open", None)?;
-        let (machine, backend) = (self.handle.machine.clone(), self.handle.backend);
-        let handle = Handle::open(machine, backend, root, &current_runtime()?).await?;
+        let (machine, address) = (self.handle.machine.clone(), self.handle.address.clone());
+        let runtime = current_runtime()?;
+        let handle = Handle::open(machine, self.backend(), address, root, &runtime).await?;
         Ok(Self { handle })
     }
 }
@@ -154,47 +156,51 @@ impl Store for EmbeddedStore {
     }
 
     async fn get_opts(&self, key: &Key, opts: GetOptions) -> Result<KvPair> {
-        let path = self.path(key, "get")?;
-        self.handle.demand_time("get", opts.deadline)?;
-        let found = self.handle.machine.get(&path);
-        match found.map_err(|error| error.in_operation(self.backend(), "get"))? {
-            Some(record) => Ok(self.handle.pair(key.clone(), &record, !opts.keys_only)),
-            None => Err(self.error(ErrorKind::KeyNotFound, "get").with_key(key)),
-        }
+        let found = self.find(key, &opts).map_err(|error| error.or_key(key))?;
+        let found = found.ok_or_else(|| self.error(ErrorKind::KeyNotFound, "get").with_key(key))?;
+        Ok(self.handle.pair(key.clone(), &found, !opts.keys_only))
     }
 
     async fn put_opts(&self, key: &Key, value: Bytes, opts: WriteOptions) -> Result<Version> {
-        let path = self.path(key, "put")?;
-        let sized = check_value(value.len(), self.backend(), "put");
-        sized.map_err(|error| error.with_key(key))?;
-        let life = self.life(opts.lifetime, key, "put")?;
-        let checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "put")?;
-        let writes = vec![Write::Put(path, value, life)];
-        let request = Commit { session: self.handle.id, checks, writes };
-        let revision = self.handle.ask("put", opts.deadline, request, |_| Some(key)).await?;
-        self.note_session(life == Life::Session);
-        Ok(Version::new(self.backend(), revision))
+        let writing = async {
+            let path = self.path(key, "put")?;
+            check_value(value.len(), self.backend(), "put")?;
+            let life = self.life(opts.lifetime, "put")?;
+            let checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "put")?;
+            let writes = vec![Write::Put(path, value, life)];
+            let request = Commit { session: self.handle.id, checks, writes };
+            let revision = self.handle.ask("put", opts.deadline, request, |_| Some(key)).await?;
+            self.note_session(life == Life::Session);
+            Ok(Version::new(self.backend(), revision))
+        };
+        writing.await.map_err(|error: Error| error.or_key(key))
     }
 
     async fn delete_opts(&self, key: &Key, opts: DeleteOptions) -> Result<()> {
-        let path = self.path(key, "delete")?;
-        let mut checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "delete")?;
-        checks.push(Check::Exists(path.clone()));
-        let request = Commit { session: self.handle.id, checks, writes: vec![Write::Delete(path)] };
-        self.handle.ask("delete", opts.deadline, request, |_| Some(key)).await?;
-        Ok(())
+        let deleting = async {
+            let path = self.path(key, "delete")?;
+            let mut checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "delete")?;
+            checks.push(Check::Exists(path.clone()));
+            let writes = vec![Write::Delete(path)];
+            let request = Commit { session: self.handle.id, checks, writes };
+            self.handle.ask("delete", opts.deadline, request, |_| Some(key)).await
+        };
+        deleting.await.map(drop).map_err(|error: Error| error.or_key(key))
     }
 
     async fn delete_tree_opts(&self, dir: &Key, opts: DeleteTreeOptions) -> Result<()> {
         const OPERATION: &str = "delete_tree";
-        let path = self.handle.path(dir);
-        let fences = opts.fence.iter().map(|fence| self.fence_check(fence, OPERATION));
-        let checks = fences.collect::<Result<Vec<_>>>()?;
-        let below = Span::below(&path);
-        // The root holds no value here, although its path is a key for a handle further up.
-        let dir_path = (!dir.is_root()).then_some(path);
-        let request = DeleteTree { session: self.handle.id, checks, dir: dir_path, below };
-        self.handle.ask(OPERATION, opts.deadline, request, |_| Some(dir)).await
+        let deleting = async {
+            let path = self.handle.path(dir);
+            let fences = opts.fence.iter().map(|fence| self.fence_check(fence, OPERATION));
+            let checks = fences.collect::<Result<Vec<_>>>()?;
+            let below = Span::below(&path);
+            // The root holds no value here, although its path is a key for a handle further up.
+            let dir_path = (!dir.is_root()).then_some(path);
+            let request = DeleteTree { session: self.handle.id, checks, dir: dir_path, below };
+            self.handle.ask(OPERATION, opts.deadline, request, |_| Some(dir)).await
+        };
+        deleting.await.map_err(|error: Error| error.or_key(dir))
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
@@ -203,7 +209,7 @@ impl Store for EmbeddedStore {
         let (compares, fences, writes) = txn.into_parts();
         let mut checks = Vec::with_capacity(compares.len() + fences.len());
         for fence in &fences {
-            checks.push(self.fence_check(fence, "txn")?);
+            checks.push(self.fence_check(fence, "txn").map_err(|e| e.with_key(fence.key()))?);
         }
         for compare in &compares {
             checks.push(self.compare_check(compare)?);
@@ -259,17 +265,22 @@ impl EmbeddedStore {
         Ok(self.handle.path(key.map_err(|error| error.in_operation(self.backend(), operation))?))
     }
 
-    fn life(&self, lifetime: Lifetime, key: &Key, operation: &'static str) -> Result<Life> {
+    fn find(&self, key: &Key, opts: &GetOptions) -> Result<Option<Record>> {
+        let path = self.path(key, "get")?;
+        self.handle.demand_time("get", opts.deadline)?;
+        let found = self.handle.machine.get(&path);
+        found.map_err(|error| error.in_operation(self.backend(), "get"))
+    }
+
+    fn life(&self, lifetime: Lifetime, operation: &'static str) -> Result<Life> {
         match lifetime {
             Lifetime::Permanent => Ok(Life::Permanent),
             Lifetime::Ephemeral => Ok(Life::Session),
             Lifetime::Ttl(ttl) => {
-                let ttl = key_limits().checked(ttl, self.backend(), operation);
-                Ok(Life::For(ttl.map_err(|error| error.with_key(key))?))
+                Ok(Life::For(key_limits().checked(ttl, self.backend(), operation)?))
             }
             other => Err(self
                 .error(ErrorKind::NotImplemented, operation)
-                .with_key(key)
                 .with_detail(format!("a lifetime of {other:?}"))),
         }
     }
@@ -279,7 +290,8 @@ impl EmbeddedStore {
         let path = self.path(write.key(), "txn")?;
         match write {
             TxnWrite::Put { key, value, lifetime } => {
-                Ok(Write::Put(path, value, self.life(lifetime, &key, "txn")?))
+                let life = self.life(lifetime, "txn").map_err(|error| error.with_key(&key))?;
+                Ok(Write::Put(path, value, life))
             }
             TxnWrite::Delete { .. } => Ok(Write::Delete(path)),
             other => Err(self
@@ -373,7 +385,7 @@ fn current_runtime() -> Result<runtime::Handle> {
 /// The address, as [`open`](EmbeddedStore::open) of the facade takes it.
 impl fmt::Display for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("mem:")?;
+        f.write_str(&self.handle.address)?;
         if self.handle.root.is_root() {
             return Ok(());
         }

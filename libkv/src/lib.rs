@@ -9,7 +9,7 @@ mod open;
 
 pub use libkv_core::*;
 #[cfg(feature = "embedded")]
-pub use libkv_embedded::{EmbeddedConfig, EmbeddedStore};
+pub use libkv_embedded::{EmbeddedConfig, EmbeddedStore, Place};
 
 pub use self::backend::Backend;
 pub use self::open::open;

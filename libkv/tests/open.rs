@@ -1,6 +1,8 @@
 //! Opening a store by its URL, with the features that this test was built with.
 
-use libkv::{ErrorKind, StoreExt, open};
+#[cfg(feature = "embedded")]
+use libkv::StoreExt;
+use libkv::{ErrorKind, open};
 
 #[tokio::test]
 async fn an_unknown_scheme_is_refused_with_the_known_ones() {
@@ -41,6 +43,29 @@ async fn mem_opens_a_fresh_store_each_time() {
     assert!(!other.exists("a").await.unwrap());
     assert_eq!(one.to_string(), "mem:");
     assert_eq!(open("mem:?root=x/y").await.unwrap().to_string(), "mem:?root=x/y");
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn file_opens_the_same_store_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file:{}?connection_timeout=10s", folder.path().join("s.redb").display());
+    let store = open(&url).await.unwrap();
+    store.put("a", "1").await.unwrap();
+    store.close().await.unwrap();
+    let again = open(&url).await.unwrap();
+    assert_eq!(again.get("a").await.unwrap().value, "1");
+    assert_eq!(again.to_string(), url.split('?').next().unwrap());
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn a_typed_config_opens_a_store_and_a_second_session_on_it() {
+    let config = libkv::EmbeddedConfig::memory().with_root(libkv::Key::new("r").unwrap());
+    let store = libkv::EmbeddedStore::open(config).await.unwrap();
+    let second = store.new_handle().await.unwrap();
+    store.put("a", "1").await.unwrap();
+    assert_eq!(second.get("a").await.unwrap().value, "1");
 }
 
 #[cfg(feature = "embedded")]

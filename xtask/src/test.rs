@@ -15,11 +15,11 @@ pub(crate) fn run(args: &[String]) -> Done {
     if whole {
         given.push("--workspace");
     }
-    let tests = cargo(&[&["test", "--all-features"], &given[..]].concat());
+    let tests = cargo(&[&["test", "--all-features", "--no-fail-fast"], &given[..]].concat());
     let mut ended = run_reading(tests, |line| counts.read(line));
     if whole {
         // What a program sees that leaves the backends out.
-        let bare = cargo(&["test", "--package", "libkv", "--no-default-features"]);
+        let bare = cargo(&["test", "--package", "libkv", "--no-fail-fast"]);
         let bare = run_reading(bare, |line| counts.read(line));
         ended = ended.and(bare);
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use integration_tests::Target;
-use libkv_core::{Key, Result, Store};
+use integration_tests::{Target, cases, key};
+use libkv_core::{Event, Key, Result, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget};
 use libkv_embedded::EmbeddedStore;
 use tokio::sync::OnceCell;
 
@@ -22,4 +22,87 @@ impl Target for Memory {
 
 mod memory {
     integration_tests::conformance!(tests for crate::embedded::Memory::default());
+}
+
+/// The embedded store keeps this many changes, as its README says.
+const HISTORY: usize = 10_000;
+
+/// A watch from before the kept history, and a consumer that fell behind all of it, get the whole
+/// state: a key that it does not name is gone.
+#[test]
+fn a_watch_behind_the_history_gets_the_whole_state() {
+    let name = "a_watch_behind_the_history_gets_the_whole_state";
+    integration_tests::run(Memory::default(), name, |f| async move {
+        let first = f.store.put("d/gone", "1").await.unwrap();
+        f.store.put("d/stays", "1").await.unwrap();
+        let tree = WatchTarget::Tree(key("d"));
+        let slow = WatchOptions::default().with_buffer(1);
+        let mut slow = f.follow(f.store.watch_opts(&tree, slow));
+        slow.until_synced().await;
+        f.store.delete("d/gone").await.unwrap();
+        for _ in 0..=HISTORY {
+            f.store.put("d/busy", "1").await.unwrap();
+        }
+        let listing = f.store.list("d").await.unwrap();
+
+        let from = WatchOptions::default().with_from(first.last_index());
+        let mut from = f.follow(f.store.watch_opts(&tree, from));
+        let (_, events) = from.until_synced().await;
+        let [Event::Resync { reason, complete }, state @ ..] = &events[..] else {
+            panic!("a gap was not told: {} events", events.len());
+        };
+        assert_eq!((*reason, *complete), (ResyncReason::Compacted, true));
+        assert!(state.iter().eq(&listing.iter().cloned().map(Event::Put).collect::<Vec<_>>()));
+
+        assert_eq!(slow.until_resync().await, (ResyncReason::Lagged, true));
+        slow.until_synced().await;
+        assert!(slow.state.values().eq(&listing), "{:?} is not {listing:?}", slow.state);
+    });
+}
+
+/// As far back as the history reaches, every change is told.
+#[test]
+fn the_whole_history_can_be_watched_from() {
+    integration_tests::run(
+        Memory::default(),
+        "the_whole_history_can_be_watched_from",
+        |f| async move {
+            let mut versions = Vec::new();
+            for _ in 0..=HISTORY {
+                versions.push(f.store.put("a", "1").await.unwrap());
+            }
+            let from = WatchOptions::default().with_from(versions[0].last_index());
+            let watch = f.store.watch_opts(&WatchTarget::Key(key("a")), from);
+            let (_, events) = f.follow(watch).until_synced().await;
+            let told = events.iter().map(|event| match event {
+                Event::Put(pair) => pair.version,
+                other => panic!("{other:?} is no put"),
+            });
+            assert!(told.eq(versions[1..].iter().copied()), "{} events", events.len());
+        },
+    );
+}
+
+/// Guards have leases of their own, which end one by one.
+#[test]
+fn each_guard_has_a_lease_of_its_own() {
+    integration_tests::run(
+        Memory::default(),
+        "each_guard_has_a_lease_of_its_own",
+        |f| async move {
+            cases::losses::each_guard_ends_by_its_own_time_to_live(&f).await;
+        },
+    );
+}
+
+/// No case of the suite is answered with a refusal: the embedded store has every capability.
+#[test]
+fn no_capability_is_absent() {
+    integration_tests::run(Memory::default(), "no_capability_is_absent", |f| async move {
+        let facts = f.store.capabilities();
+        assert!(facts.ttl.is_some() && facts.lock_ttl.is_some(), "{facts:?}");
+        assert!(facts.atomic_list && facts.atomic_delete_tree, "{facts:?}");
+        assert!(facts.watches_every_version && facts.history && facts.fair_locks, "{facts:?}");
+        assert!(facts.empty_values_on_parents && facts.children_of_ephemeral, "{facts:?}");
+    });
 }

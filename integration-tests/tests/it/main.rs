@@ -1,3 +1,4 @@
 //! The contract, held against every backend of this workspace.
 
 mod embedded;
+mod wrong;

@@ -22,6 +22,7 @@ struct Script {
     releases: AtomicUsize,
     release_holds: Option<Notify>,
     released: Notify,
+    release_with: Option<ErrorKind>,
 }
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ struct Toy(Arc<Script>);
 #[async_trait]
 impl LockSession for Toy {
     async fn acquire(&mut self, _wait: Wait) -> Result<Held> {
-        let until = Deadline::at(Instant::now() + TTL);
+        let until = Deadline::at(tokio_now() + TTL);
         for _ in 0..self.0.acquire_polls {
             tokio::task::yield_now().await;
         }
@@ -53,7 +54,10 @@ impl LockSession for Toy {
         }
         self.0.releases.fetch_add(1, Ordering::SeqCst);
         self.0.released.notify_one();
-        Ok(())
+        match self.0.release_with {
+            Some(kind) => Err(Error::new(kind, TOY, "unlock")),
+            None => Ok(()),
+        }
     }
 
     fn again(&self) -> Box<dyn LockSession> {
@@ -125,11 +129,12 @@ async fn a_loss_is_told_to_everybody_and_unlock_says_so() {
 async fn without_a_renewal_the_deadline_is_the_loss() {
     let script = Arc::new(Script::default());
     let guard = lock(&script).lock().await.unwrap();
-    let start = Instant::now();
+    let start = tokio_now();
     let lost = guard.lost();
     assert_eq!(lost.await.kind(), ErrorKind::LockLost);
     // Timers of Tokio tick in milliseconds.
-    assert!(start.elapsed() <= TTL + Duration::from_millis(1), "{:?}", start.elapsed());
+    let took = tokio_now() - start;
+    assert!(took <= TTL + Duration::from_millis(1), "{took:?}");
     assert!(!guard.is_held());
 }
 
@@ -158,6 +163,16 @@ async fn releasing_is_not_losing() {
     let lost = guard.lost();
     guard.unlock().await.unwrap();
     assert!(tokio::time::timeout(10 * TTL, lost).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_only_the_release_finds_is_told_too() {
+    let release_with = Some(ErrorKind::LockLost);
+    let script = Arc::new(Script { release_with, ..Script::default() });
+    let guard = lock(&script).lock().await.unwrap();
+    let lost = guard.lost();
+    assert_eq!(guard.unlock().await.unwrap_err().kind(), ErrorKind::LockLost);
+    assert_eq!(lost.await.kind(), ErrorKind::LockLost);
 }
 
 #[tokio::test(start_paused = true)]
