@@ -109,7 +109,7 @@ mod tests {
         for (url, wrong, known) in [
             ("mem:?rot=a", "rot", "root"),
             ("mem:?connection_timeout=1s", "connection_timeout", "root"),
-            ("file:x?lazy=true", "lazy", "root, connection_timeout"),
+            ("file:x?lazy=true", "lazy", "connection_timeout, root"),
         ] {
             let error = config(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);
