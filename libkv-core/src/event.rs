@@ -64,6 +64,17 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The index of a change; none for what is no change.
+    pub fn index(&self) -> Option<u64> {
+        match self {
+            Self::Put(pair) => Some(pair.last_index()),
+            Self::Delete { last_index, .. } => Some(*last_index),
+            Self::Synced { .. } | Self::Resync { .. } => None,
+        }
+    }
+}
+
 /// Why a watch had to look at the state of the store again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
