@@ -310,11 +310,10 @@ impl Keeper {
     /// Releases the lock. It may turn out that it was lost in this very moment.
     async fn give_back(mut self) -> Result<()> {
         let released = self.session.release().await;
-        let fate = match &released {
-            Err(error) if error.kind() == ErrorKind::LockLost => Fate::Lost(error.clone()),
-            _ => Fate::Released,
-        };
-        self.tell_fate.send_replace(fate);
+        match &released {
+            Err(error) if error.kind() == ErrorKind::LockLost => self.tell_loss(error),
+            _ => drop(self.tell_fate.send_replace(Fate::Released)),
+        }
         released
     }
 
@@ -343,11 +342,15 @@ impl Keeper {
 
     async fn lose(mut self, reason: Error, held: &Held) -> Result<()> {
         held.valid_until.expire();
-        let About { backend, key } = &self.about;
-        warn!(%backend, %key, token = %held.token, %reason, "lock lost");
-        self.tell_fate.send_replace(Fate::Lost(reason.clone()));
+        self.tell_loss(&reason);
         self.tidy().await;
         Err(reason)
+    }
+
+    fn tell_loss(&self, reason: &Error) {
+        let About { backend, key } = &self.about;
+        warn!(%backend, %key, %reason, "lock lost");
+        self.tell_fate.send_replace(Fate::Lost(reason.clone()));
     }
 
     async fn tidy(&mut self) {
