@@ -224,14 +224,14 @@ macro_rules! conformance {
                 a_stale_version_is_refused_and_changes_nothing ["4.7"]
                 the_present_version_lets_a_write_happen_once ["4.7" "4.8"]
                 a_version_of_an_absent_key_is_not_found ["4.8"]
-                atomic_put_creates_or_replaces ["4.9" "4.10"]
+                atomic_put_creates_or_replaces ["4.9" "4.10" "4.66"]
                 atomic_put_writes_a_permanent_key ["4.10" "4.53"]
                 atomic_delete_takes_only_what_it_was_shown ["4.11" "4.12"]
                 deleting_an_absent_key_is_not_found ["4.13"]
                 a_delete_leaves_the_children ["4.14"]
                 any_bytes_are_a_value_up_to_the_limit ["4.1" "10.11" "10.13"]
                 a_fenced_write_happens_only_while_the_lock_is_held ["4.62" "7.18"]
-                a_deadline_that_is_over_lets_nothing_happen ["4.62"]
+                a_deadline_that_is_over_lets_nothing_happen ["4.65"]
             }
             races {
                 one_of_many_creators_wins ["4.6" "4.9"]

@@ -109,11 +109,11 @@ pub async fn close_removes_the_ephemeral_keys_of_its_handle(f: &Fixture) {
     let mut watch = f.follow(f.other.watch_tree("d").expect("a directory"));
     assert_eq!(watch.until_synced().await.1.len(), 4);
     store.close().await.expect("a close");
+    let left = f.other.list("d").await.expect("there are keys");
+    assert_eq!(names(&left), ["d/neighbour", "d/permanent"]);
     let mut gone = [watch.delete().await.0, watch.delete().await.0];
     gone.sort();
     assert_eq!(gone, ["d/a", "d/b/c"].map(key));
-    let left = f.other.list("d").await.expect("there are keys");
-    assert_eq!(names(&left), ["d/neighbour", "d/permanent"]);
     neighbour.close().await.expect("a close");
     assert_eq!(watch.delete().await.0, key("d/neighbour"));
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use libkv_core::{
     ErrorKind, Event, EventStream, Expect, Key, Lifetime, LifetimeKind, Result, Store, StoreExt,
     TtlLimits, Txn, UpdateOptions, Version, WriteOptions,
@@ -184,30 +185,26 @@ pub async fn a_key_ends_between_its_time_and_the_bound(f: &Fixture) {
     };
     let ttl = short(&limits);
     let odd = (ttl + ttl / 3 + Duration::from_nanos(1)).min(limits.max);
-    let mut put = Vec::new();
-    for (form, ttl) in [
-        (Form::Put, limits.min),
-        (Form::Put, ttl),
-        (Form::Put, odd),
-        (Form::Transaction, odd),
-        (Form::Update, odd),
-        (Form::Conditional, odd),
-    ] {
-        let name = format!("d/{form:?}/{}", ttl.as_nanos());
-        let mut watch = f.other.watch(&name).expect("a key");
+    let puts = [
+        ("d/min", Form::Put, limits.min),
+        ("d/short", Form::Put, ttl),
+        ("d/odd", Form::Put, odd),
+        ("d/txn", Form::Transaction, odd),
+        ("d/update", Form::Update, odd),
+        ("d/conditional", Form::Conditional, odd),
+    ];
+    join_all(puts.map(async |(name, form, ttl)| {
+        let mut watch = f.other.watch(name).expect("a key");
         let first = watch.next().await.expect("something is told");
         assert!(matches!(first, Ok(Event::Synced { .. })), "{first:?}");
         let sent = Instant::now();
-        put_as(&f.store, form, &name, Lifetime::Ttl(ttl)).await.expect("a put");
-        put.push((name, watch, ttl, sent, Instant::now()));
-    }
-    for (name, mut watch, ttl, sent, done) in put {
-        let longest = (done + limits.bound(ttl) + f.patience()) - Instant::now();
-        let ended = told_end(&mut watch, longest).await;
+        put_as(&f.store, form, name, Lifetime::Ttl(ttl)).await.expect("a put");
+        let ended = told_end(&mut watch, limits.bound(ttl) + f.patience()).await;
         assert!(ended >= sent + ttl, "{name} is gone {:?} too early", sent + ttl - ended);
-        refused(f.other.get(&name).await, ErrorKind::KeyNotFound, &name);
-        f.store.atomic_put(&name, "1", None).await.expect("what has ended can be made again");
-    }
+        refused(f.other.get(name).await, ErrorKind::KeyNotFound, name);
+        f.store.atomic_put(name, "1", None).await.expect("what has ended can be made again");
+    }))
+    .await;
 }
 
 /// A key with a time to live that is put again lives its whole time from then on.
@@ -216,7 +213,7 @@ pub async fn a_put_again_starts_the_time_anew(f: &Fixture) {
         return;
     };
     let ttl = short(&limits);
-    for form in FORMS {
+    join_all(FORMS.map(async |form| {
         let name = format!("d/{form:?}");
         let mut watch = f.other.watch(&name).expect("a key");
         put_as(&f.store, form, &name, Lifetime::Ttl(ttl)).await.expect("a put");
@@ -237,7 +234,8 @@ pub async fn a_put_again_starts_the_time_anew(f: &Fixture) {
             }
         }
         assert!(!f.other.exists(&name).await.expect("a read"), "{name}");
-    }
+    }))
+    .await;
 }
 
 /// A time to live outside the limits is refused in every form of write, with the limits.
