@@ -46,8 +46,11 @@ impl Handle {
         runtime.spawn(async move {
             // It ends by being dropped, which is the only thing that happens to it.
             let _ = gone.await;
-            if let Err(fault) = store.ask(EndSession(id)).await {
-                tracing::warn!(%backend, ?fault, "session not ended");
+            match store.ask(EndSession(id)).await {
+                // Closed before, and with the last session the file too.
+                Err(Fault::Engine(error)) if error.kind() == ErrorKind::Closed => {}
+                Ok(()) | Err(Fault::Closed) => {}
+                Err(fault) => tracing::warn!(%backend, ?fault, "session not ended"),
             }
         });
         let (session, closed) = (StateSender::default(), AtomicBool::new(false));

@@ -164,7 +164,10 @@ impl Writer {
             let rest = self.waiting.try_iter().take(MAX_BATCH - 1);
             let mut batch: Vec<Box<dyn Job>> = first.into_iter().chain(rest).collect();
             let stored = self.store(&mut batch);
-            if let Err(error) = &stored {
+            // A closed file was left by everybody: there is nothing to store.
+            if let Err(error) = &stored
+                && error.kind() != ErrorKind::Closed
+            {
                 tracing::warn!(backend = %FILE, %error, "not stored");
             }
             let sessions = self.shared.state().sessions.len();
