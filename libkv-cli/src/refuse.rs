@@ -1,0 +1,58 @@
+//! What is wrong with a command line, in one line.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::args::ONCE;
+use crate::failure::{Failure, Outcome};
+
+/// Refuses an option that stands on both sides of the verb, where the parser sees each but once.
+pub(crate) fn repeated(args: &[OsString]) -> Outcome<()> {
+    let ours = || args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str());
+    for option in ONCE {
+        let is_it = |arg: &&str| {
+            arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        };
+        if ours().filter(is_it).count() > 1 {
+            return Err(Failure::usage(format!("{option} is given twice; leave one out")));
+        }
+    }
+    Ok(())
+}
+
+/// Brings the parser's words onto one line, without its usage block.
+pub(crate) fn wrong(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let words = text.lines().map(str::trim);
+    let words = words
+        .take_while(|line| !line.starts_with("Usage:"))
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let mut line = String::new();
+    for part in words {
+        let part = part.strip_prefix("error: ").unwrap_or(part);
+        match part.strip_prefix("tip: ") {
+            Some(tip) => line.push_str(&format!("; {tip}")),
+            None if line.is_empty() => line.push_str(part),
+            None => line.push_str(&format!(" {part}")),
+        }
+    }
+    // Where the parser has nothing to advise, its help has.
+    let says_enough = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
+    if !says_enough && !line.contains("; ") {
+        line.push_str(&format!("; see `{} --help`", verb(error)));
+    }
+    Failure::usage(line)
+}
+
+/// The command that the words are about, as its usage begins.
+fn verb(error: &clap::Error) -> String {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    let words = usage.trim_start_matches("Usage:").split_whitespace();
+    let words: Vec<_> =
+        words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())).collect();
+    if words.is_empty() { "libkv".to_owned() } else { words.join(" ") }
+}
