@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{completions, del, exists, get, ls, put, stat, tree};
+use crate::commands::{completions, del, exists, get, lock, ls, put, stat, tree, watch};
 use crate::input;
 use crate::output::Format;
 
@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Ls(ls::Ls),
     Tree(tree::Tree),
     Stat(stat::Stat),
+    Watch(watch::Watch),
+    Lock(lock::Lock),
     Completions(completions::Completions),
 }
 

@@ -2,6 +2,7 @@
 
 mod app;
 mod args;
+mod child;
 mod commands;
 mod exit;
 mod failure;
@@ -9,6 +10,7 @@ mod input;
 mod json;
 mod output;
 mod refuse;
+mod signals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -102,6 +104,8 @@ async fn carry_out(verb: Verb, app: &App, out: &mut Out) -> Outcome {
         Verb::Ls(ls) => ls.run(app, out).await,
         Verb::Tree(tree) => tree.run(app, out).await,
         Verb::Stat(stat) => stat.run(app, out).await,
+        Verb::Watch(watch) => watch.run(app, out).await,
+        Verb::Lock(lock) => lock.run(app).await,
         Verb::Completions(completions) => completions.run(app, out).await,
     };
     // What was found before a failure is shown too.
