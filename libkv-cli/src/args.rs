@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{completions, del, exists, get, lock, ls, put, stat, tree, watch};
+use crate::commands::{
+    completions, del, exists, export, get, import, lock, ls, put, stat, tree, watch,
+};
 use crate::input;
 use crate::output::Format;
 
@@ -50,6 +52,8 @@ pub(crate) enum Verb {
     Stat(stat::Stat),
     Watch(watch::Watch),
     Lock(lock::Lock),
+    Export(export::Export),
+    Import(import::Import),
     Completions(completions::Completions),
 }
 

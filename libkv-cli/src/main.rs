@@ -106,6 +106,8 @@ async fn carry_out(verb: Verb, app: &App, out: &mut Out) -> Outcome {
         Verb::Stat(stat) => stat.run(app, out).await,
         Verb::Watch(watch) => watch.run(app, out).await,
         Verb::Lock(lock) => lock.run(app).await,
+        Verb::Export(export) => export.run(app, out).await,
+        Verb::Import(import) => import.run(app, out).await,
         Verb::Completions(completions) => completions.run(app, out).await,
     };
     // What was found before a failure is shown too.

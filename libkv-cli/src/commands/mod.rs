@@ -1,7 +1,9 @@
 pub(crate) mod completions;
 pub(crate) mod del;
 pub(crate) mod exists;
+pub(crate) mod export;
 pub(crate) mod get;
+pub(crate) mod import;
 pub(crate) mod lock;
 pub(crate) mod ls;
 pub(crate) mod put;
