@@ -1,0 +1,222 @@
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::home::{Home, LIBKV};
+
+/// Values that every form must carry.
+fn fill(home: &Home) {
+    let every: Vec<u8> = (0..=255).collect();
+    for (key, value) in [
+        ("a", &b""[..]),
+        ("a/b", b"text \"quoted\" \\ \n\t"),
+        ("a/b c/gr\u{fc}n", "\u{0}\u{7f}\u{1f600}".as_bytes()),
+        ("bytes", &every),
+        ("json", br#"{"base64":"eA=="}"#),
+    ] {
+        assert_eq!(home.run_with(&["put", key], value).code, 0, "{key}");
+    }
+}
+
+#[test]
+fn export_then_import_gives_the_same_keys_and_bytes() {
+    let (here, there) = (Home::new(), Home::new());
+    fill(&here);
+    for form in ["jsonl", "consul"] {
+        let exported = here.ok(&["export", "--format", form]).out;
+        let imported = there.run_with(&["import", form, "-"], &exported);
+        assert_eq!((imported.code, &*imported.err), (0, "libkv: 5 keys imported\n"), "{form}");
+        let back = there.ok(&["export", form, "--format", form]).text().to_owned();
+        assert_eq!(back.replace(&format!("\"{form}/"), "\""), String::from_utf8(exported).unwrap());
+    }
+}
+
+#[test]
+fn import_takes_a_file_a_directory_and_lines_of_any_shape() {
+    let home = Home::new();
+    let lines =
+        "\u{feff}{\"key\":\"/x//y/\",\"value\":\"1\"}\r\n\n  {\"value\":\"2\",\"key\":\"z\"}";
+    home.file("in.jsonl", lines);
+    home.ok(&["import", "below/it", "in.jsonl"]);
+    assert_eq!(home.ok(&["ls"]).text(), "below/it/x/y\nbelow/it/z\n");
+    assert_eq!(home.run_with(&["import", "-"], b"").err, "libkv: 0 keys imported\n");
+}
+
+#[test]
+fn a_time_to_live_is_imported() {
+    let home = Home::new();
+    let line = br#"{"key":"a","value":"1","ttl_ms":3600000}"#;
+    assert_eq!(home.run_with(&["import", "-"], line).code, 0);
+    assert!(home.ok(&["stat", "a"]).text().contains("lifetime  ttl"));
+}
+
+#[test]
+fn a_broken_line_is_named_and_nothing_is_written() {
+    let home = Home::new();
+    let run = home.run_with(&["import", "-"], b"{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\n");
+    assert_eq!((run.code, run.err.lines().count()), (1, 1), "{}", run.err);
+    assert!(run.err.contains("line 2: ") && run.err.contains("nothing was written"), "{}", run.err);
+    assert_eq!(home.ok(&["ls"]).text(), "");
+}
+
+#[test]
+fn everything_wrong_is_listed_before_anything_is_written() {
+    let home = Home::new();
+    let long = "x".repeat(600);
+    home.file(
+        "bad.jsonl",
+        format!(
+            "{{\"key\":\"good\",\"value\":\"1\"}}
+nonsense
+{{\"key\":\"a/../b\",\"value\":\"\"}}
+{{\"key\":\"\",\"value\":\"\"}}
+{{\"key\":\"/\",\"value\":\"\"}}
+{{\"key\":\"{long}\",\"value\":\"\"}}
+{{\"key\":\"/good/\",\"value\":\"\"}}
+{{\"key\":\"c\",\"value\":3}}
+{{\"key\":\"c\",\"value\":{{\"base64\":\"%\"}}}}
+{{\"key\":\"c\"}}
+{{\"key\":\"c\",\"value\":\"\",\"ttl\":5}}
+{{\"key\":\"c\",\"value\":\"\",\"ttl_ms\":-5}}
+{{\"key\":\"c\",\"value\":\"\"}} trailing
+[1]
+"
+        ),
+    );
+    // These are looked at once the store has said what it holds.
+    let limits = format!(
+        "{{\"key\":\"zero\",\"value\":\"\",\"ttl_ms\":0}}\n{{\"key\":\"big\",\"value\":\"{}\"}}\n",
+        "x".repeat((1 << 20) + 1)
+    );
+    home.file("limits.jsonl", limits);
+    home.file(
+        "bad.json",
+        r#"[{"key":"a","value":"eA="},{"key":"b/","value":"eA=="},{"key":"..","value":""}]"#,
+    );
+    home.file("cut.json", r#"[{"key":"a","value":"eA=="},"#);
+    insta::assert_snapshot!(
+        "bad-imports",
+        home.transcript(&[
+            &["import", "bad.jsonl"],
+            &["import", "limits.jsonl"],
+            &["import", "bad.json"],
+            &["import", "cut.json"],
+            &["import", "--dir", "none"],
+            &["ls"],
+        ])
+    );
+}
+
+#[test]
+fn more_problems_than_a_screen_holds_are_counted() {
+    let home = Home::new();
+    let run = home.run_with(&["import", "-"], "x\n".repeat(60).as_bytes());
+    assert_eq!((run.code, run.err.lines().count()), (1, 52), "{}", run.err);
+    assert!(run.err.contains("and 10 more"), "{}", run.err);
+}
+
+#[test]
+fn consuls_folders_and_flags_are_counted() {
+    let home = Home::new();
+    let exported = br#"[
+        {"key":"f/","flags":0,"value":""},
+        {"key":"f/a","flags":42,"value":"MQ=="},
+        {"key":"f/b","flags":0,"value":null}
+    ]"#;
+    let run = home.run_with(&["import", "-"], exported);
+    assert_eq!(run.code, 0);
+    insta::assert_snapshot!(run.err, @r"
+    libkv: empty entries that stand for a folder, left out: 1
+    libkv: entries whose flags are not kept: 1
+    libkv: 2 keys imported
+    ");
+    assert_eq!(home.ok(&["ls"]).text(), "f/a\nf/b\n");
+}
+
+#[test]
+fn a_dry_run_shows_and_writes_nothing() {
+    let home = Home::new();
+    for (key, value) in [("d/same", "1"), ("d/changed", "1"), ("d/gone", "1"), ("other", "1")] {
+        home.ok(&["put", key, value]);
+    }
+    let lines = "{\"key\":\"same\",\"value\":\"1\"}\n{\"key\":\"changed\",\"value\":\"2\"}\n{\"key\":\"new\",\"value\":\"\"}\n";
+    home.file("in.jsonl", lines);
+    insta::assert_snapshot!(
+        "dry-run",
+        home.transcript(&[
+            &["import", "--dry-run", "d", "in.jsonl"],
+            &["import", "--dry-run", "d", "in.jsonl", "--output", "jsonl"],
+            &["import", "--dry-run", "nowhere", "in.jsonl", "--output", "plain"],
+            &["get", "d/changed"],
+        ])
+    );
+}
+
+#[test]
+fn a_folder_is_loaded_one_key_a_file() {
+    let home = Home::new();
+    home.file("in/one", b"\xff\x00");
+    home.file("in/sub/two.txt", "2\n");
+    home.file("in/sub/.hidden", "");
+    std::fs::create_dir(home.path().join("in/empty")).unwrap();
+    symlink("one", home.path().join("in/link")).unwrap();
+    home.ok(&["import", "--dir", "in", "cfg"]);
+    assert_eq!(home.ok(&["ls"]).text(), "cfg/link\ncfg/one\ncfg/sub/.hidden\ncfg/sub/two.txt\n");
+    assert_eq!(home.ok(&["get", "cfg/one"]).out, b"\xff\x00");
+    assert_eq!(home.ok(&["get", "cfg/link"]).out, b"\xff\x00");
+    home.ok(&["import", "--dir", "in/"]);
+    assert_eq!(home.ok(&["get", "sub/two.txt"]).text(), "2\n");
+}
+
+#[test]
+fn what_is_no_key_in_a_folder_is_listed_and_the_rest_is_not_written() {
+    let home = Home::new();
+    home.file("in/good", "1");
+    home.file("in/ends with space ", "1");
+    home.file("in/zookeeper/x", "1");
+    let odd = std::ffi::OsStr::from_bytes(b"in/not-\xff-text");
+    std::fs::write(home.path().join(odd), "1").unwrap();
+    // Nobody can read these, whoever runs the test.
+    symlink("nowhere", home.path().join("in/dangling")).unwrap();
+    symlink("..", home.path().join("in/loop")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(home.path().join("in/socket")).unwrap();
+    insta::assert_snapshot!("bad-folder", home.transcript(&[&["import", "--dir", "in"], &["ls"]]));
+}
+
+#[test]
+fn an_interrupted_import_says_how_much_was_written() {
+    let home = Home::new();
+    let lines: String =
+        (0..50_000).map(|i| format!("{{\"key\":\"k/{i}\",\"value\":\"{i}\"}}\n")).collect();
+    home.file("many.jsonl", lines);
+    home.ok(&["ls"]);
+    let size = || std::fs::metadata(home.path().join("store.redb")).unwrap().len();
+    let (before, running) = (size(), home.start(&["import", "many.jsonl"]));
+    while size() == before {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    running.signal(Signal::INT);
+    let run = running.end();
+    assert_eq!((run.code, run.err.lines().count()), (130, 1), "{}", run.err);
+    let written = home.ok(&["ls"]).text().lines().count();
+    let told = format!("interrupted: {written} of 50000 keys were written");
+    assert!(written > 0 && run.err.contains(&told), "{} but {written} are there", run.err);
+}
+
+#[test]
+fn a_pipe_between_two_stores_copies() {
+    let home = Home::new();
+    fill(&home);
+    let line = format!("{LIBKV} export | {LIBKV} --store file:copy.redb -q import -");
+    let mut shell = std::process::Command::new("sh");
+    let status = shell
+        .args(["-c", &line])
+        .current_dir(home.path())
+        .env("LIBKV_STORE", "file:store.redb")
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(home.ok(&["export"]).out, home.ok(&["--store", "file:copy.redb", "export"]).out);
+}
