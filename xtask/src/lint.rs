@@ -8,6 +8,7 @@ const ALONE: &[&[&str]] = &[
     &["--package", "libkv-embedded"],
     &["--package", "libkv"],
     &["--package", "libkv", "--features", "embedded"],
+    &["--package", "libkv-cli"],
     &["--package", "integration-tests"],
     &["--package", "xtask"],
 ];
