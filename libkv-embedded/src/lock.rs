@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use crate::handle::Handle;
 use crate::machine::{Attempt, Grant, JoinLock, LeaveLock, Loss, RenewLock};
 
 /// One attempt at a lock of the state machine.
-#[derive(Debug)]
 pub(crate) struct EmbeddedLock {
     handle: Arc<Handle>,
     key: Key,
@@ -61,6 +61,19 @@ impl EmbeddedLock {
     fn busy(&self) -> Error {
         Error::new(ErrorKind::CannotLock, self.handle.backend, "lock")
             .with_detail("somebody else holds it")
+    }
+}
+
+/// Shows the length of the value and never the value.
+impl fmt::Debug for EmbeddedLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedLock")
+            .field("key", &self.key)
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .field("ttl", &self.ttl)
+            .field("attempt", &self.attempt)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use integration_tests::{Target, cases, key};
-use libkv_core::{Event, Key, Result, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget};
+use libkv_core::{
+    Event, Key, LockOptions, Result, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget,
+};
 use libkv_embedded::EmbeddedStore;
 use tokio::sync::OnceCell;
 
@@ -93,6 +95,21 @@ fn each_guard_has_a_lease_of_its_own() {
             cases::losses::each_guard_ends_by_its_own_time_to_live(&f).await;
         },
     );
+}
+
+/// What is printed for debugging has no values in it, neither those in the store nor a lock's.
+#[tokio::test]
+async fn debug_shows_no_value() {
+    let store = EmbeddedStore::memory().await.unwrap();
+    store.put("a", "hunter2").await.unwrap();
+    let opts = LockOptions::default().with_value("hunter2");
+    let session = store.lock_session(&key("lock"), &opts).unwrap();
+    let guard = store.new_lock("lock", opts).unwrap().lock().await.unwrap();
+    let mut watch = store.watch_tree("/").unwrap();
+    watch.next().await.unwrap().unwrap();
+    let debug = format!("{store:?} {session:?} {guard:?} {watch:?}");
+    assert!(debug.contains("mem:") && debug.contains("lock"), "{debug}");
+    assert!(!debug.contains("hunter2"), "{debug}");
 }
 
 /// No case of the suite is answered with a refusal: the embedded store has every capability.
