@@ -112,6 +112,24 @@ async fn debug_shows_no_value() {
     assert!(!debug.contains("hunter2"), "{debug}");
 }
 
+/// A guard stops holding in the very moment in which its lock is taken away: before the next holder
+/// has it, and before any task ran.
+#[tokio::test]
+async fn a_guard_holds_until_its_lock_is_taken_away_and_not_longer() {
+    let store = EmbeddedStore::memory().await.unwrap();
+    let other = store.new_handle().await.unwrap();
+    let guard = async |name| {
+        let lock = store.new_lock(name, LockOptions::default()).unwrap();
+        lock.lock().await.unwrap()
+    };
+    let (deleted, closed) = (guard("deleted").await, guard("closed").await);
+    assert!(deleted.is_held() && closed.is_held());
+    other.delete_tree("deleted").await.unwrap();
+    assert!(!deleted.is_held() && closed.is_held());
+    store.close().await.unwrap();
+    assert!(!closed.is_held());
+}
+
 /// No case of the suite is answered with a refusal: the embedded store has every capability.
 #[test]
 fn no_capability_is_absent() {
