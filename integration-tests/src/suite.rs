@@ -185,7 +185,7 @@ macro_rules! conformance {
                 strings_are_accepted_wherever_a_key_is ["2.12"]
                 paths_are_as_the_ancestor_promised ["2.10"]
                 the_root_takes_tree_calls_and_always_exists ["2.13"]
-                the_root_holds_no_value_and_cannot_be_locked ["2.14"]
+                the_root_holds_no_value_and_cannot_be_locked ["2.14" "5.5"]
                 a_parent_and_its_child_may_both_hold_values ["2.15"]
                 a_parent_that_nobody_put_does_not_exist ["2.16"]
             }
