@@ -191,6 +191,7 @@ macro_rules! conformance {
             }
             names {
                 a_neighbour_root_sees_nothing_of_ours ["2.20" "4.50"]
+                a_name_that_is_no_key_below_the_root_is_foreign ["2.24" "2.25" "2.26" "4.62"]
                 a_root_further_down_is_a_part_of_the_tree ["2.20" "2.14"]
             }
             versions {

@@ -118,7 +118,8 @@ impl Handle {
         }
     }
 
-    /// The key of a path in this handle's root. Paths are made from keys, so there always is one.
+    /// The key of a path in this handle's root; none for a name that is a key only below another
+    /// root, such as one that is too long here.
     pub(crate) fn key(&self, path: &Path) -> Option<Key> {
         if self.root.is_root() {
             return Key::try_from(path.clone()).ok();
