@@ -13,6 +13,7 @@ use libkv_core::{
 };
 use tokio::runtime;
 
+use crate::config::encoded;
 use crate::engine::{File, Path, Record, Span};
 use crate::error::{FILE, MEM};
 use crate::handle::Handle;
@@ -82,17 +83,17 @@ impl EmbeddedStore {
     /// Safe.
     pub async fn open(config: EmbeddedConfig) -> Result<Self> {
         let runtime = current_runtime()?;
-        let (machine, backend, address) = match config.place {
-            Place::Memory => (Machine::in_memory(&runtime), MEM, "mem:".into()),
+        let address = config.place.url().into();
+        let (machine, backend) = match config.place {
+            Place::Memory => (Machine::in_memory(&runtime), MEM),
             Place::File(path) => {
-                let address = format!("file:{}", path.display()).into();
                 let wait = config.connection_timeout;
                 let opening =
                     runtime.spawn_blocking(move || Machine::on_disk(File::open(&path, wait)?));
                 let machine = opening.await.map_err(|error| {
                     Error::new(ErrorKind::Other, FILE, "open").with_source(error)
                 })??;
-                (machine, FILE, address)
+                (machine, FILE)
             }
         };
         let handle = Handle::open(machine, backend, address, config.root, &runtime).await?;
@@ -389,6 +390,6 @@ impl fmt::Display for EmbeddedStore {
         if self.handle.root.is_root() {
             return Ok(());
         }
-        write!(f, "?root={}", self.handle.root)
+        write!(f, "?root={}", encoded(self.handle.root.as_str()))
     }
 }

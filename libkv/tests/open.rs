@@ -42,7 +42,9 @@ async fn mem_opens_a_fresh_store_each_time() {
     assert!(one.exists("a").await.unwrap());
     assert!(!other.exists("a").await.unwrap());
     assert_eq!(one.to_string(), "mem:");
-    assert_eq!(open("mem:?root=x/y").await.unwrap().to_string(), "mem:?root=x/y");
+    for url in ["mem:?root=x/y", "mem:?root=a%20b%26c%23%25"] {
+        assert_eq!(open(url).await.unwrap().to_string(), url);
+    }
 }
 
 #[cfg(feature = "embedded")]
