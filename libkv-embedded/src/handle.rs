@@ -40,8 +40,6 @@ impl Handle {
     ) -> Result<Arc<Self>> {
         let id = machine.new_id();
         let (alive, gone) = oneshot::channel();
-        let opening = machine.ask(OpenSession(id)).await;
-        opening.map_err(|fault| refused(fault, backend, "open", |_| None))?;
         let store = Arc::clone(&machine);
         runtime.spawn(async move {
             // It ends by being dropped, which is the only thing that happens to it.
@@ -50,6 +48,9 @@ impl Handle {
                 tracing::warn!(%backend, ?fault, "session not ended");
             }
         });
+        // After the janitor is there: it ends the session of an opening that is dropped, too.
+        let opening = machine.ask(OpenSession(id)).await;
+        opening.map_err(|fault| refused(fault, backend, "open", |_| None))?;
         let (session, closed) = (StateSender::default(), AtomicBool::new(false));
         Ok(Arc::new(Self { machine, backend, address, root, id, session, closed, _alive: alive }))
     }

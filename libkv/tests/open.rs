@@ -1,8 +1,8 @@
 //! Opening a store by its URL, with the features that this test was built with.
 
-#[cfg(feature = "embedded")]
-use libkv::StoreExt;
 use libkv::{ErrorKind, open};
+#[cfg(feature = "embedded")]
+use libkv::{Store, StoreExt};
 
 #[tokio::test]
 async fn an_unknown_scheme_is_refused_with_the_known_ones() {
@@ -68,6 +68,21 @@ async fn a_typed_config_opens_a_store_and_a_second_session_on_it() {
     let second = store.new_handle().await.unwrap();
     store.put("a", "1").await.unwrap();
     assert_eq!(second.get("a").await.unwrap().value, "1");
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn an_opening_that_is_dropped_leaves_no_session_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file:{}?connection_timeout=2s", folder.path().join("s.redb").display());
+    let store = libkv::EmbeddedStore::file(folder.path().join("s.redb")).await.unwrap();
+    {
+        let mut opening = std::pin::pin!(store.new_handle());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(opening.as_mut().poll(&mut cx).is_pending());
+    }
+    store.close().await.unwrap();
+    open(&url).await.expect("the last session has let go of the file");
 }
 
 #[cfg(feature = "embedded")]
