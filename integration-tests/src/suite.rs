@@ -382,6 +382,7 @@ macro_rules! conformance {
             }
             sessions {
                 the_session_opens_with_the_first_ephemeral_key ["8.2" "8.3"]
+                a_closed_handle_is_not_connected ["4.45" "8.3"]
                 one_session_owns_the_ephemeral_keys_of_a_handle ["8.1"]
                 a_lost_lock_is_logged_without_its_value ["8.8" "8.10"]
                 a_resync_is_logged_without_values ["8.8" "8.10"]

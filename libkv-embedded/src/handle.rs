@@ -97,6 +97,14 @@ impl Handle {
             .with_detail("the deadline was over before it was known to be stored")
     }
 
+    /// The first ephemeral key opens the session. It may be told after a close that came later.
+    pub(crate) fn note_session(&self) {
+        self.session.set(SessionState::Connected);
+        if self.closed.load(Ordering::Acquire) {
+            self.session.set(SessionState::Lost);
+        }
+    }
+
     /// Ends the session; again is fine.
     pub(crate) async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);

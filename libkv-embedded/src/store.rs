@@ -8,8 +8,8 @@ use bytes::Bytes;
 use libkv_core::{
     BackendName, Capabilities, Compare, Condition, DeleteOptions, DeleteTreeOptions, Error,
     ErrorKind, EventStream, Expect, Fence, GetOptions, Key, KvPair, Lifetime, ListOptions,
-    LockOptions, LockSession, PairStream, Result, SessionState, StateWatch, Store, TtlLimits, Txn,
-    TxnOutcome, TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
+    LockOptions, LockSession, PairStream, Result, StateWatch, Store, TtlLimits, Txn, TxnOutcome,
+    TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
 };
 use tokio::runtime;
 
@@ -171,7 +171,9 @@ impl Store for EmbeddedStore {
             let writes = vec![Write::Put(path, value, life)];
             let request = Commit { session: self.handle.id, checks, writes };
             let revision = self.handle.ask("put", opts.deadline, request, |_| Some(key)).await?;
-            self.note_session(life == Life::Session);
+            if life == Life::Session {
+                self.handle.note_session();
+            }
             Ok(Version::new(self.backend(), revision))
         };
         writing.await.map_err(|error: Error| error.or_key(key))
@@ -221,7 +223,9 @@ impl Store for EmbeddedStore {
         let request = Commit { session: self.handle.id, checks, writes: steps };
         let mut compared = fences.iter().map(Fence::key).chain(compares.iter().map(|c| &c.key));
         let revision = self.handle.ask("txn", deadline, request, |at| compared.nth(at)).await?;
-        self.note_session(ephemeral);
+        if ephemeral {
+            self.handle.note_session();
+        }
         Ok(TxnOutcome::new(revision, vec![Version::new(self.backend(), revision); puts]))
     }
 
@@ -298,13 +302,6 @@ impl EmbeddedStore {
             other => Err(self
                 .error(ErrorKind::NotImplemented, "txn")
                 .with_detail(format!("a write of the kind {other:?}"))),
-        }
-    }
-
-    /// The session is opened by the first ephemeral key.
-    fn note_session(&self, ephemeral: bool) {
-        if ephemeral {
-            self.handle.session.set(SessionState::Connected);
         }
     }
 
