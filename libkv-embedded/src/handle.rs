@@ -67,10 +67,15 @@ impl Handle {
         let asking = self.machine.ask(request);
         let answer = match deadline {
             None => asking.await,
-            Some(at) => match tokio::time::timeout_at(at.into(), asking).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(self.too_late(operation)),
-            },
+            Some(at) => {
+                // A timer needs a runtime; it is made only where there is something to wait for.
+                let late = async { tokio::time::sleep_until(at.into()).await };
+                tokio::select! {
+                    biased;
+                    answer = asking => answer,
+                    () = late => return Err(self.too_late(operation)),
+                }
+            }
         };
         answer.map_err(|fault| refused(fault, self.backend, operation, key_of))
     }

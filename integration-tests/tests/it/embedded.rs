@@ -1,11 +1,14 @@
 //! The embedded store.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use integration_tests::{Target, cases, key};
 use libkv_core::{
     Event, Key, LockOptions, Result, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget,
+    WriteOptions,
 };
 use libkv_embedded::EmbeddedStore;
 use tokio::sync::OnceCell;
@@ -128,6 +131,16 @@ async fn a_guard_holds_until_its_lock_is_taken_away_and_not_longer() {
     assert!(!deleted.is_held() && closed.is_held());
     store.close().await.unwrap();
     assert!(!closed.is_held());
+}
+
+/// In memory nothing is waited for, so that a deadline needs no timer and no runtime.
+#[test]
+fn a_deadline_in_memory_needs_no_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = runtime.block_on(EmbeddedStore::memory()).unwrap();
+    let opts = WriteOptions::default().with_deadline(Instant::now() + Duration::from_secs(60));
+    let put = store.put_opts(&key("a"), "1".into(), opts).now_or_never();
+    put.expect("nothing is waited for").unwrap();
 }
 
 /// No case of the suite is answered with a refusal: the embedded store has every capability.
