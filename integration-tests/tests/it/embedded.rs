@@ -1,10 +1,11 @@
 //! The embedded store.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use integration_tests::{Target, cases, key};
 use libkv_core::{
     Event, Key, LockOptions, Result, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget,
@@ -141,6 +142,41 @@ fn a_deadline_in_memory_needs_no_runtime() {
     let opts = WriteOptions::default().with_deadline(Instant::now() + Duration::from_secs(60));
     let put = store.put_opts(&key("a"), "1".into(), opts).now_or_never();
     put.expect("nothing is waited for").unwrap();
+}
+
+/// Asks the store whenever it is woken, as an executor does that goes on at once in the same thread.
+struct Impatient {
+    store: EmbeddedStore,
+    woken: mpsc::Sender<bool>,
+}
+
+impl Wake for Impatient {
+    fn wake(self: Arc<Self>) {
+        let asked = self.store.exists("d/a").now_or_never();
+        self.woken.send(asked.is_some()).unwrap();
+    }
+}
+
+/// No lock of the store is held while a consumer is woken, whatever it does then.
+#[tokio::test]
+async fn who_is_woken_can_ask_the_store_at_once() {
+    let store = EmbeddedStore::memory().await.unwrap();
+    let other = store.new_handle().await.unwrap();
+    let (woken, waking) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Impatient { store: other.clone(), woken }));
+    let mut watch = store.watch_tree("d").unwrap();
+    watch.next().await.unwrap().unwrap();
+    for by_a_close in [false, true] {
+        assert!(watch.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let (store, other) = (store.clone(), other.clone());
+        std::thread::spawn(move || match by_a_close {
+            true => store.close().now_or_never().unwrap().unwrap(),
+            false => drop(other.put("d/a", "1").now_or_never().unwrap().unwrap()),
+        });
+        assert!(waking.recv_timeout(Duration::from_secs(10)).expect("a lock is held"));
+        let next = watch.next().await.unwrap();
+        assert_eq!(next.is_err(), by_a_close);
+    }
 }
 
 /// No case of the suite is answered with a refusal: the embedded store has every capability.
