@@ -185,12 +185,13 @@ macro_rules! conformance {
                 strings_are_accepted_wherever_a_key_is ["2.12"]
                 paths_are_as_the_ancestor_promised ["2.10"]
                 the_root_takes_tree_calls_and_always_exists ["2.13"]
-                the_root_holds_no_value_and_cannot_be_locked ["2.14"]
+                the_root_holds_no_value_and_cannot_be_locked ["2.14" "5.5"]
                 a_parent_and_its_child_may_both_hold_values ["2.15"]
                 a_parent_that_nobody_put_does_not_exist ["2.16"]
             }
             names {
                 a_neighbour_root_sees_nothing_of_ours ["2.20" "4.50"]
+                a_name_that_is_no_key_below_the_root_is_foreign ["2.24" "2.25" "2.26" "4.62"]
                 a_root_further_down_is_a_part_of_the_tree ["2.20" "2.14"]
             }
             versions {
@@ -381,6 +382,7 @@ macro_rules! conformance {
             }
             sessions {
                 the_session_opens_with_the_first_ephemeral_key ["8.2" "8.3"]
+                a_closed_handle_is_not_connected ["4.45" "8.3"]
                 one_session_owns_the_ephemeral_keys_of_a_handle ["8.1"]
                 a_lost_lock_is_logged_without_its_value ["8.8" "8.10"]
                 a_resync_is_logged_without_values ["8.8" "8.10"]

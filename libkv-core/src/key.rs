@@ -113,6 +113,7 @@ impl Key {
     pub fn not_root(&self, operation: &'static str) -> Result<&Self> {
         if self.is_root() {
             return Err(Error::local(ErrorKind::InvalidKey, operation)
+                .with_key(self)
                 .with_detail("the root holds no value and cannot be locked; name a key below it"));
         }
         Ok(self)

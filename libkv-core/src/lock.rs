@@ -1,8 +1,10 @@
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
@@ -32,6 +34,11 @@ pub trait LockSession: fmt::Debug + Send + 'static {
     ///
     /// It moves [`Held::valid_until`] whenever the server confirmed a renewal, counted from when
     /// that renewal was sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any await, as when the lock is given back meanwhile.
+    /// [`release`](Self::release) follows.
     async fn keep(&mut self) -> Error;
 
     /// Gives the lock back, or the place in the queue, or whatever a dropped `acquire` left. It
@@ -40,6 +47,10 @@ pub trait LockSession: fmt::Debug + Send + 'static {
     /// # Errors
     ///
     /// `LockLost` when the lock was not ours any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is dropped only with its runtime; what it did not get to ends with its time to live.
     async fn release(&mut self) -> Result<()>;
 
     /// A session for another attempt at the same lock, which holds nothing yet.
@@ -118,11 +129,22 @@ impl Lock {
     async fn acquire(&self, wait: Wait) -> Result<LockGuard> {
         let session = self.template.lock().unwrap_or_else(PoisonError::into_inner).again();
         let about = About { backend: self.backend, key: self.key.clone() };
+        let runtime = about.runtime()?;
         let (stop, stopped) = oneshot::channel();
         let (obtained, obtaining) = oneshot::channel();
         let (tell_fate, fate) = watch::channel(Fate::Held);
-        let keeper = Keeper { session, about: about.clone(), tell_fate };
-        let keeper = spawn(keeper.run(wait, obtained, stopped), &about)?;
+        let keeper = Keeper { session, about: about.clone(), tell_fate, stopped };
+        let mut attempt = Box::pin(keeper.attempt(wait));
+        // Begun here and not by the task, so that who asked first is first in the queue, in
+        // whatever order tasks come to run.
+        let begun = poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx))).await;
+        let keeper = runtime.spawn(async move {
+            let (keeper, outcome) = match begun {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => attempt.await,
+            };
+            keeper.run(outcome, obtained).await
+        });
         let held = obtaining.await.map_err(|_| about.keeper_died())??;
         Ok(LockGuard { about, held, fate, stop, keeper })
     }
@@ -131,19 +153,6 @@ impl Lock {
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock").field("backend", &self.backend).field("key", &self.key).finish()
-    }
-}
-
-fn spawn(
-    keeper: impl Future<Output = Result<()>> + Send + 'static,
-    about: &About,
-) -> Result<JoinHandle<Result<()>>> {
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => Ok(runtime.spawn(keeper)),
-        Err(error) => Err(about
-            .error(ErrorKind::Other, "lock")
-            .with_detail("a lock needs a Tokio runtime to be kept in")
-            .with_source(error)),
     }
 }
 
@@ -247,6 +256,14 @@ impl About {
         Error::new(kind, self.backend, operation).with_key(&self.key)
     }
 
+    fn runtime(&self) -> Result<Handle> {
+        Handle::try_current().map_err(|error| {
+            self.error(ErrorKind::Other, "lock")
+                .with_detail("a lock needs a Tokio runtime to be kept in")
+                .with_source(error)
+        })
+    }
+
     fn expired(&self) -> Error {
         self.error(ErrorKind::LockLost, "lock")
             .with_detail("no renewal was confirmed within the time to live")
@@ -270,24 +287,31 @@ struct Keeper {
     session: Box<dyn LockSession>,
     about: About,
     tell_fate: watch::Sender<Fate>,
+    /// Resolves when nobody wants the lock any more.
+    stopped: oneshot::Receiver<()>,
 }
 
 impl Keeper {
-    /// Runs until the lock is released or lost; `stopped` resolves when nobody wants it any more.
+    /// Tries to obtain the lock; nothing comes of it where nobody waits for it any more.
+    async fn attempt(mut self, wait: Wait) -> (Self, Option<Result<Held>>) {
+        let outcome = tokio::select! {
+            biased;
+            _ = &mut self.stopped => None,
+            outcome = self.session.acquire(wait) => Some(outcome),
+        };
+        (self, outcome)
+    }
+
+    /// Goes on after the attempt, until the lock is released or lost.
     async fn run(
         mut self,
-        wait: Wait,
+        outcome: Option<Result<Held>>,
         obtained: oneshot::Sender<Result<Held>>,
-        mut stopped: oneshot::Receiver<()>,
     ) -> Result<()> {
-        let attempt = tokio::select! {
-            biased;
-            _ = &mut stopped => return self.give_up().await,
-            attempt = self.session.acquire(wait) => attempt,
-        };
-        let held = match attempt {
-            Ok(held) => held,
-            Err(error) => return self.refuse(error, obtained).await,
+        let held = match outcome {
+            None => return self.give_up().await,
+            Some(Err(error)) => return self.refuse(error, obtained).await,
+            Some(Ok(held)) => held,
         };
         let About { backend, key } = &self.about;
         debug!(%backend, %key, token = %held.token, "lock obtained");
@@ -299,7 +323,7 @@ impl Keeper {
             biased;
             reason = self.session.keep() => Some(reason),
             () = past(&held.valid_until) => Some(expired),
-            _ = stopped => held.valid_until.is_over(tokio_now()).then_some(expired),
+            _ = &mut self.stopped => held.valid_until.is_over(tokio_now()).then_some(expired),
         };
         match reason {
             Some(reason) => self.lose(reason, &held).await,

@@ -33,7 +33,7 @@ pub struct Session {
 impl Session {
     /// A session that the server opened with `ttl`, by a request that was sent at `sent`.
     pub fn opened(sent: Instant, ttl: Duration) -> Self {
-        Self { ttl, confirmed_sent: sent, suspended: false, lost: false }
+        Self { ttl: ttl.min(LONGEST_TTL), confirmed_sent: sent, suspended: false, lost: false }
     }
 
     /// A renewal that was sent at `sent` was confirmed, with the time to live that the server
@@ -48,7 +48,7 @@ impl Session {
         }
         if sent >= self.confirmed_sent {
             self.confirmed_sent = sent;
-            self.ttl = ttl;
+            self.ttl = ttl.min(LONGEST_TTL);
         }
         self.suspended = false;
     }
@@ -143,6 +143,10 @@ impl fmt::Debug for Deadline {
         f.debug_tuple("Deadline").field(&self.instant()).finish()
     }
 }
+
+/// What a longer time to live is taken for: it is the server's word, and adding it to a point in
+/// time must not overflow.
+const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A handle's session state, to look at or to wait for.
 #[derive(Debug, Clone)]
@@ -242,6 +246,15 @@ mod tests {
         session.lose();
         session.confirmed(start + 3 * S, TTL, start + 3 * S);
         assert_eq!(session.state(start + 3 * S), SessionState::Lost);
+    }
+
+    #[test]
+    fn the_longest_time_to_live_does_not_overflow() {
+        let start = Instant::now();
+        let mut session = Session::opened(start, Duration::MAX);
+        session.confirmed(start + S, Duration::MAX, start + S);
+        assert!(session.deadline() > session.next_renewal());
+        assert_eq!(session.state(start + 1_000_000 * S), SessionState::Connected);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// What an update makes of a key. Anything that becomes [`Bytes`] is a put.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
     /// Write this value.
@@ -26,6 +27,17 @@ pub enum Change {
 impl<V: Into<Bytes>> From<V> for Change {
     fn from(value: V) -> Self {
         Self::Put(value.into())
+    }
+}
+
+/// Shows the length of the value and never the value.
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(value) => write!(f, "Put({} bytes)", value.len()),
+            Self::Delete => f.write_str("Delete"),
+            Self::Keep => f.write_str("Keep"),
+        }
     }
 }
 
@@ -139,4 +151,15 @@ async fn apply<S: Store + ?Sized>(
 
 fn is_conflict(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::KeyModified | ErrorKind::KeyExists | ErrorKind::KeyNotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_change_hides_the_value() {
+        assert_eq!(format!("{:?}", Change::from("secret")), "Put(6 bytes)");
+        assert_eq!(format!("{:?} {:?}", Change::Delete, Change::Keep), "Delete Keep");
+    }
 }

@@ -1,7 +1,9 @@
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use libkv_core::{Error, ErrorKind, Key, Result, StoreUrl};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const DEFAULT_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,26 @@ pub enum Place {
     Memory,
     /// In a file, which is made where it is not there yet.
     File(PathBuf),
+}
+
+impl Place {
+    /// The URL of the place, without parameters.
+    pub(crate) fn url(&self) -> String {
+        let Self::File(path) = self else {
+            return "mem:".to_owned();
+        };
+        let path = path.to_string_lossy();
+        // Two slashes at the start would read as those before a host.
+        let slashes = if path.starts_with("//") { "//" } else { "" };
+        format!("file:{slashes}{}", encoded(&path))
+    }
+}
+
+/// Text as it stands in a URL.
+pub(crate) fn encoded(text: &str) -> impl fmt::Display {
+    const PLAIN: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+    utf8_percent_encode(text, PLAIN)
 }
 
 impl EmbeddedConfig {
@@ -102,6 +124,15 @@ mod tests {
         assert_eq!(file.place, Place::File("/x/y.redb".into()));
         assert_eq!(file.root.as_str(), "a");
         assert_eq!(file.connection_timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn the_url_of_a_place_opens_it_again() {
+        for path in ["a.redb", "/x/y", "//x", "100%/a b", "a?b#c", "é&=:@"] {
+            let place = Place::File(path.into());
+            assert_eq!(config(&place.url()).unwrap().place, place, "{}", place.url());
+        }
+        assert_eq!(config(&Place::Memory.url()).unwrap().place, Place::Memory);
     }
 
     #[test]

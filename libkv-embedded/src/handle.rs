@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -15,7 +16,6 @@ use crate::machine::{EndSession, Fault, Machine, OpenSession, Request};
 
 /// One session on a store. The store's clones, its guards and its streams share it; when the last
 /// of them is gone, the janitor ends the session.
-#[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) machine: Arc<Machine>,
     pub(crate) backend: BackendName,
@@ -40,8 +40,6 @@ impl Handle {
     ) -> Result<Arc<Self>> {
         let id = machine.new_id();
         let (alive, gone) = oneshot::channel();
-        let opening = machine.ask(OpenSession(id)).await;
-        opening.map_err(|fault| refused(fault, backend, "open", |_| None))?;
         let store = Arc::clone(&machine);
         runtime.spawn(async move {
             // It ends by being dropped, which is the only thing that happens to it.
@@ -53,6 +51,9 @@ impl Handle {
                 Err(fault) => tracing::warn!(%backend, ?fault, "session not ended"),
             }
         });
+        // After the janitor is there: it ends the session of an opening that is dropped, too.
+        let opening = machine.ask(OpenSession(id)).await;
+        opening.map_err(|fault| refused(fault, backend, "open", |_| None))?;
         let (session, closed) = (StateSender::default(), AtomicBool::new(false));
         Ok(Arc::new(Self { machine, backend, address, root, id, session, closed, _alive: alive }))
     }
@@ -69,10 +70,15 @@ impl Handle {
         let asking = self.machine.ask(request);
         let answer = match deadline {
             None => asking.await,
-            Some(at) => match tokio::time::timeout_at(at.into(), asking).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(self.too_late(operation)),
-            },
+            Some(at) => {
+                // A timer needs a runtime; it is made only where there is something to wait for.
+                let late = async { tokio::time::sleep_until(at.into()).await };
+                tokio::select! {
+                    biased;
+                    answer = asking => answer,
+                    () = late => return Err(self.too_late(operation)),
+                }
+            }
         };
         answer.map_err(|fault| refused(fault, self.backend, operation, key_of))
     }
@@ -99,6 +105,14 @@ impl Handle {
             .with_detail("the deadline was over before it was known to be stored")
     }
 
+    /// The first ephemeral key opens the session. It may be told after a close that came later.
+    pub(crate) fn note_session(&self) {
+        self.session.set(SessionState::Connected);
+        if self.closed.load(Ordering::Acquire) {
+            self.session.set(SessionState::Lost);
+        }
+    }
+
     /// Ends the session; again is fine.
     pub(crate) async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
@@ -121,7 +135,8 @@ impl Handle {
         }
     }
 
-    /// The key of a path in this handle's root. Paths are made from keys, so there always is one.
+    /// The key of a path in this handle's root; none for a name that is a key only below another
+    /// root, such as one that is too long here.
     pub(crate) fn key(&self, path: &Path) -> Option<Key> {
         if self.root.is_root() {
             return Key::try_from(path.clone()).ok();
@@ -134,6 +149,18 @@ impl Handle {
     pub(crate) fn pair(&self, key: Key, record: &Record, with_value: bool) -> KvPair {
         let value = if with_value { record.value.clone() } else { bytes::Bytes::new() };
         KvPair::new(key, value, Version::new(self.backend, record.revision), kind(record.owner))
+    }
+}
+
+/// Shows where the data is and never the data.
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("address", &self.address)
+            .field("root", &self.root)
+            .field("id", &self.id)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }
 

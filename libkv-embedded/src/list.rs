@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use libkv_core::{Error, ErrorKind, Key, KvPair, ListOptions, Page, Result};
+use libkv_core::{Error, ErrorKind, Foreign, Key, KvPair, ListOptions, Page, Result};
 
 use crate::engine::{FileView, Path, Record, Span};
 use crate::handle::Handle;
@@ -56,16 +56,21 @@ impl Listing {
     ) -> Result<Page> {
         let left = self.opts.limit.unwrap_or(usize::MAX) - self.given;
         let (mut pairs, mut bytes, mut last, mut more) = (Vec::new(), 0, None, false);
+        let mut foreign = 0;
         records.scan(span, &mut |path, record| {
             if pairs.len() >= most.min(left) || (bytes >= PAGE_BYTES && most < usize::MAX) {
                 more = pairs.len() < left;
                 return false;
             }
             bytes += record.value.len();
-            pairs.extend(self.pair(path, record));
+            match self.handle.key(path) {
+                Some(key) => pairs.extend(self.pair(key, record)),
+                None => foreign += 1,
+            }
             last = Some(path.clone());
             true
         })?;
+        self.note_foreign(foreign)?;
         if self.given == 0 && pairs.is_empty() {
             self.demand_anything(records)?;
         }
@@ -74,10 +79,24 @@ impl Listing {
         Ok(Page::new(Some(revision), pairs))
     }
 
-    fn pair(&self, path: &Path, record: &Record) -> Option<KvPair> {
-        let key = self.handle.key(path)?;
+    fn pair(&self, key: Key, record: &Record) -> Option<KvPair> {
         let deep = self.opts.depth.is_some_and(|depth| key.depth_below(&self.dir) > Some(depth));
         (!deep).then(|| self.handle.pair(key, record, !self.opts.keys_only))
+    }
+
+    /// Names that are no keys below this root, put by a handle with another one.
+    fn note_foreign(&self, count: usize) -> Result<()> {
+        let (backend, dir) = (self.handle.backend, &self.dir);
+        match self.opts.foreign {
+            _ if count == 0 => Ok(()),
+            Foreign::Skip => {
+                tracing::warn!(%backend, key = %dir, count, "names that are no keys were skipped");
+                Ok(())
+            }
+            _ => Err(Error::new(ErrorKind::InvalidKey, backend, "list").with_key(dir).with_detail(
+                format!("{count} stored names are no keys below this root; list them from another"),
+            )),
+        }
     }
 
     /// Nothing to list is an error where nothing is there at all.

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use crate::handle::Handle;
 use crate::machine::{Attempt, Grant, JoinLock, LeaveLock, Loss, RenewLock};
 
 /// One attempt at a lock of the state machine.
-#[derive(Debug)]
 pub(crate) struct EmbeddedLock {
     handle: Arc<Handle>,
     key: Key,
@@ -27,7 +27,7 @@ pub(crate) struct EmbeddedLock {
 
 #[derive(Debug)]
 struct Possession {
-    until: Deadline,
+    valid: Deadline,
     lost: oneshot::Receiver<Loss>,
 }
 
@@ -44,12 +44,12 @@ impl EmbeddedLock {
 
     /// Joins the queue; the number of the attempt is known before anything is waited for, so that
     /// a dropped attempt can be taken out again.
-    async fn join(&mut self, wait: Wait) -> Result<oneshot::Receiver<Grant>> {
+    async fn join(&mut self, wait: Wait, valid: Deadline) -> Result<oneshot::Receiver<Grant>> {
         let (granted, grant) = oneshot::channel();
         let id = self.handle.machine.new_id();
         self.attempt = Some(id);
         let (session, ttl, value) = (self.handle.id, self.ttl, self.value.clone());
-        let attempt = Attempt { id, session, ttl, value, granted };
+        let attempt = Attempt { id, session, ttl, value, valid, granted };
         let may_wait = wait != Wait::Never;
         let request = JoinLock { path: self.path.clone(), may_wait, attempt };
         if self.handle.ask("lock", None, request, |_| None).await? {
@@ -64,10 +64,26 @@ impl EmbeddedLock {
     }
 }
 
+/// Shows the length of the value and never the value.
+impl fmt::Debug for EmbeddedLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedLock")
+            .field("key", &self.key)
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .field("ttl", &self.ttl)
+            .field("attempt", &self.attempt)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
 #[async_trait]
 impl LockSession for EmbeddedLock {
     async fn acquire(&mut self, wait: Wait) -> Result<Held> {
-        let grant = self.join(wait).await.map_err(|error| error.with_key(&self.key))?;
+        let clock = self.handle.machine.clock();
+        let valid = Deadline::at(clock.instant(clock.now()).into_std());
+        let grant =
+            self.join(wait, valid.clone()).await.map_err(|error| error.with_key(&self.key))?;
         let grant = match wait {
             Wait::AtMost(longest) => match tokio::time::timeout(longest, grant).await {
                 Ok(grant) => grant,
@@ -76,11 +92,12 @@ impl LockSession for EmbeddedLock {
             _ => grant.await,
         };
         let grant = grant.map_err(|_| closed(self.handle.backend, "lock").with_key(&self.key))?;
-        let until = Deadline::at(self.handle.machine.clock().instant(grant.until).into_std());
-        self.held = Some(Possession { until: until.clone(), lost: grant.lost });
+        // Not if the lock was lost again already.
+        valid.extend_to(clock.instant(grant.until).into_std());
+        self.held = Some(Possession { valid: valid.clone(), lost: grant.lost });
         let token = FencingToken::new(grant.token);
         let fence = Fence::new(self.handle.backend, self.key.clone(), token, self.path.clone());
-        Ok(Held::new(token, fence, until))
+        Ok(Held::new(token, fence, valid))
     }
 
     async fn keep(&mut self) -> Error {
@@ -96,7 +113,7 @@ impl LockSession for EmbeddedLock {
             }
             match handle.machine.ask(RenewLock(attempt)).await {
                 Ok(Some(until)) => {
-                    held.until.extend_to(handle.machine.clock().instant(until).into_std())
+                    held.valid.extend_to(handle.machine.clock().instant(until).into_std())
                 }
                 Ok(None) => return lost(held.lost.try_recv().unwrap_or(Loss::Expired)),
                 Err(fault) => {

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use libkv_core::{
     BackendName, Capabilities, Compare, Condition, DeleteOptions, DeleteTreeOptions, Error,
     ErrorKind, EventStream, Expect, Fence, GetOptions, Key, KvPair, Lifetime, ListOptions,
-    LockOptions, LockSession, PairStream, Result, SessionState, StateWatch, Store, TtlLimits, Txn,
-    TxnOutcome, TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
+    LockOptions, LockSession, PairStream, Result, StateWatch, Store, TtlLimits, Txn, TxnOutcome,
+    TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
 };
 use tokio::runtime;
 
+use crate::config::encoded;
 use crate::engine::{File, Path, Record, Span};
 use crate::error::{FILE, MEM};
 use crate::handle::Handle;
@@ -82,17 +83,17 @@ impl EmbeddedStore {
     /// Safe.
     pub async fn open(config: EmbeddedConfig) -> Result<Self> {
         let runtime = current_runtime()?;
-        let (machine, backend, address) = match config.place {
-            Place::Memory => (Machine::in_memory(&runtime), MEM, "mem:".into()),
+        let address = config.place.url().into();
+        let (machine, backend) = match config.place {
+            Place::Memory => (Machine::in_memory(&runtime), MEM),
             Place::File(path) => {
-                let address = format!("file:{}", path.display()).into();
                 let wait = config.connection_timeout;
                 let opening =
                     runtime.spawn_blocking(move || Machine::on_disk(File::open(&path, wait)?));
                 let machine = opening.await.map_err(|error| {
                     Error::new(ErrorKind::Other, FILE, "open").with_source(error)
                 })??;
-                (machine, FILE, address)
+                (machine, FILE)
             }
         };
         let handle = Handle::open(machine, backend, address, config.root, &runtime).await?;
@@ -170,7 +171,9 @@ impl Store for EmbeddedStore {
             let writes = vec![Write::Put(path, value, life)];
             let request = Commit { session: self.handle.id, checks, writes };
             let revision = self.handle.ask("put", opts.deadline, request, |_| Some(key)).await?;
-            self.note_session(life == Life::Session);
+            if life == Life::Session {
+                self.handle.note_session();
+            }
             Ok(Version::new(self.backend(), revision))
         };
         writing.await.map_err(|error: Error| error.or_key(key))
@@ -220,7 +223,9 @@ impl Store for EmbeddedStore {
         let request = Commit { session: self.handle.id, checks, writes: steps };
         let mut compared = fences.iter().map(Fence::key).chain(compares.iter().map(|c| &c.key));
         let revision = self.handle.ask("txn", deadline, request, |at| compared.nth(at)).await?;
-        self.note_session(ephemeral);
+        if ephemeral {
+            self.handle.note_session();
+        }
         Ok(TxnOutcome::new(revision, vec![Version::new(self.backend(), revision); puts]))
     }
 
@@ -297,13 +302,6 @@ impl EmbeddedStore {
             other => Err(self
                 .error(ErrorKind::NotImplemented, "txn")
                 .with_detail(format!("a write of the kind {other:?}"))),
-        }
-    }
-
-    /// The session is opened by the first ephemeral key.
-    fn note_session(&self, ephemeral: bool) {
-        if ephemeral {
-            self.handle.session.set(SessionState::Connected);
         }
     }
 
@@ -389,6 +387,6 @@ impl fmt::Display for EmbeddedStore {
         if self.handle.root.is_root() {
             return Ok(());
         }
-        write!(f, "?root={}", self.handle.root)
+        write!(f, "?root={}", encoded(self.handle.root.as_str()))
     }
 }

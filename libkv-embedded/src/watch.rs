@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use libkv_core::{Event, Result, ResyncReason, WatchOptions, WatchTarget};
+use libkv_core::{Error, Event, Result, ResyncReason, WatchOptions, WatchTarget};
 
 use crate::engine::{FileView, Path, Span};
 use crate::error::closed;
@@ -245,6 +245,9 @@ impl Stream for Watch {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let event = std::task::ready!(self.poll_event(cx));
-        Poll::Ready(Some(event.map_err(|error| error.with_key(self.target.key()))))
+        let named = |error: Error| {
+            error.in_operation(self.handle.backend, "watch").with_key(self.target.key())
+        };
+        Poll::Ready(Some(event.map_err(named)))
     }
 }

@@ -1,8 +1,8 @@
 //! Opening a store by its URL, with the features that this test was built with.
 
-#[cfg(feature = "embedded")]
-use libkv::StoreExt;
 use libkv::{ErrorKind, open};
+#[cfg(feature = "embedded")]
+use libkv::{Store, StoreExt};
 
 #[tokio::test]
 async fn an_unknown_scheme_is_refused_with_the_known_ones() {
@@ -42,7 +42,9 @@ async fn mem_opens_a_fresh_store_each_time() {
     assert!(one.exists("a").await.unwrap());
     assert!(!other.exists("a").await.unwrap());
     assert_eq!(one.to_string(), "mem:");
-    assert_eq!(open("mem:?root=x/y").await.unwrap().to_string(), "mem:?root=x/y");
+    for url in ["mem:?root=x/y", "mem:?root=a%20b%26c%23%25"] {
+        assert_eq!(open(url).await.unwrap().to_string(), url);
+    }
 }
 
 #[cfg(feature = "embedded")]
@@ -66,6 +68,21 @@ async fn a_typed_config_opens_a_store_and_a_second_session_on_it() {
     let second = store.new_handle().await.unwrap();
     store.put("a", "1").await.unwrap();
     assert_eq!(second.get("a").await.unwrap().value, "1");
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn an_opening_that_is_dropped_leaves_no_session_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file:{}?connection_timeout=2s", folder.path().join("s.redb").display());
+    let store = libkv::EmbeddedStore::file(folder.path().join("s.redb")).await.unwrap();
+    {
+        let mut opening = std::pin::pin!(store.new_handle());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(opening.as_mut().poll(&mut cx).is_pending());
+    }
+    store.close().await.unwrap();
+    open(&url).await.expect("the last session has let go of the file");
 }
 
 #[cfg(feature = "embedded")]

@@ -266,6 +266,7 @@ pub async fn the_root_holds_no_value_and_cannot_be_locked(f: &Fixture) {
     for (call, ended) in calls {
         let error = ended.expect_err("the root is no key");
         assert_eq!(error.kind(), ErrorKind::InvalidKey, "{call}: {error}");
+        assert_eq!(error.key(), Some(&Key::root()), "{call}: {error}");
         assert!(error.changed_nothing(), "{call}: {error}");
     }
     assert_eq!(f.other.list(Key::root()).await.expect("there is a key"), before);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use libkv_core::{ErrorKind, Key, Store, StoreExt, Txn};
+use libkv_core::{ErrorKind, Foreign, Key, ListOptions, MAX_KEY_BYTES, Store, StoreExt, Txn};
 
 use super::lists::{names, put_all};
 use super::writes::refused;
@@ -45,6 +45,38 @@ pub async fn a_neighbour_root_sees_nothing_of_ours(f: &Fixture) {
     neighbour.put("end", "theirs").await.expect("a put");
     assert_eq!(beside.put().await.key.as_str(), "end", "our changes are not the neighbour's");
     tidy(neighbour).await;
+}
+
+/// A name that is a key below one root and none below another is skipped there by listings and
+/// watches, makes a listing fail that asks for that, and goes with its tree.
+pub async fn a_name_that_is_no_key_below_the_root_is_foreign(f: &Fixture) {
+    let sub = f.beside("/sub").await;
+    let mut watch = f.follow(sub.watch_tree(Key::root()).expect("a directory"));
+    watch.until_synced().await;
+    let long = "x".repeat(MAX_KEY_BYTES);
+    f.store.put("sub/zookeeper", "1").await.expect("a put");
+    sub.put(&long, "1").await.expect("a put");
+    f.store.put("sub/a", "1").await.expect("a put");
+
+    let root = Key::root();
+    for (store, dir, seen) in
+        [(&sub, "/", vec!["a", &long]), (&f.store, "sub", vec!["sub/a", "sub/zookeeper"])]
+    {
+        assert_eq!(names(&store.list(dir).await.expect("a listing")), seen);
+        let dir = Key::new(dir).expect("a key");
+        let fails = ListOptions::default().with_foreign(Foreign::Fail);
+        let error = store.list_opts(&dir, fails).collect_pairs().await.expect_err("a foreign name");
+        assert_eq!(error.key(), Some(&dir), "{error}");
+    }
+    watch.until(|state| state.len() == 2).await;
+    assert!(watch.state.contains_key(&*long) && watch.state.contains_key("a"));
+
+    f.other.delete_tree("sub").await.expect("a tree");
+    for store in [&sub, &f.store] {
+        let fails = ListOptions::default().with_foreign(Foreign::Fail);
+        assert_eq!(store.list_opts(&root, fails).collect_pairs().await.expect("the root"), []);
+    }
+    tidy(sub).await;
 }
 
 /// A root further down is a part of our tree under shorter names, and cannot leave it.

@@ -1,11 +1,13 @@
 //! Section 8 of the contract: the handle's session, its state, and what is told about both.
 
+use std::pin::pin;
+
 use libkv_core::{
-    Event, Lifetime, LifetimeKind, SessionState, Store, StoreExt, WatchOptions, WatchTarget,
-    WriteOptions,
+    ErrorKind, Event, Lifetime, LifetimeKind, SessionState, Store, StoreExt, WatchOptions,
+    WatchTarget, WriteOptions,
 };
 
-use super::locks::{long_lived, take};
+use super::locks::{long_lived, poll_once, take};
 use crate::{Fixture, key, lines_about};
 
 async fn put_ephemeral(store: &dyn Store, name: &str) {
@@ -32,6 +34,30 @@ pub async fn the_session_opens_with_the_first_ephemeral_key(f: &Fixture) {
     assert_eq!(state.get(), SessionState::Connected);
     assert_eq!(f.other.state().get(), SessionState::Idle, "the session is another handle's");
     store.close().await.expect("a close");
+}
+
+/// An ephemeral put that ends after the close of its handle, and whatever became of it, does not
+/// make the handle look connected.
+pub async fn a_closed_handle_is_not_connected(f: &Fixture) {
+    for _ in 0..50 {
+        let store = f.another().await;
+        let (opts, name) = (WriteOptions::from(Lifetime::Ephemeral), key("mine"));
+        let mut put = pin!(store.put_opts(&name, "1".into(), opts));
+        let ended = poll_once(put.as_mut()).await;
+        store.close().await.expect("a close");
+        let ended = match ended {
+            Some(ended) => ended,
+            None => put.await,
+        };
+        if let Err(error) = ended {
+            assert!(
+                matches!(error.kind(), ErrorKind::Closed | ErrorKind::OutcomeUnknown),
+                "{error}"
+            );
+        }
+        assert_ne!(store.state().get(), SessionState::Connected);
+        assert!(!f.other.exists("mine").await.expect("a read"));
+    }
 }
 
 /// All ephemeral keys of a handle and its clones live and end together, and those of another

@@ -1,10 +1,16 @@
 //! The embedded store.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
 use integration_tests::{Target, cases, key};
-use libkv_core::{Event, Key, Result, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget};
+use libkv_core::{
+    Event, Key, LockOptions, Result, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget,
+    WriteOptions,
+};
 use libkv_embedded::EmbeddedStore;
 use tokio::sync::OnceCell;
 
@@ -93,6 +99,84 @@ fn each_guard_has_a_lease_of_its_own() {
             cases::losses::each_guard_ends_by_its_own_time_to_live(&f).await;
         },
     );
+}
+
+/// What is printed for debugging has no values in it, neither those in the store nor a lock's.
+#[tokio::test]
+async fn debug_shows_no_value() {
+    let store = EmbeddedStore::memory().await.unwrap();
+    store.put("a", "hunter2").await.unwrap();
+    let opts = LockOptions::default().with_value("hunter2");
+    let session = store.lock_session(&key("lock"), &opts).unwrap();
+    let guard = store.new_lock("lock", opts).unwrap().lock().await.unwrap();
+    let mut watch = store.watch_tree("/").unwrap();
+    watch.next().await.unwrap().unwrap();
+    let debug = format!("{store:?} {session:?} {guard:?} {watch:?}");
+    assert!(debug.contains("mem:") && debug.contains("lock"), "{debug}");
+    assert!(!debug.contains("hunter2"), "{debug}");
+}
+
+/// A guard stops holding in the very moment in which its lock is taken away: before the next holder
+/// has it, and before any task ran.
+#[tokio::test]
+async fn a_guard_holds_until_its_lock_is_taken_away_and_not_longer() {
+    let store = EmbeddedStore::memory().await.unwrap();
+    let other = store.new_handle().await.unwrap();
+    let guard = async |name| {
+        let lock = store.new_lock(name, LockOptions::default()).unwrap();
+        lock.lock().await.unwrap()
+    };
+    let (deleted, closed) = (guard("deleted").await, guard("closed").await);
+    assert!(deleted.is_held() && closed.is_held());
+    other.delete_tree("deleted").await.unwrap();
+    assert!(!deleted.is_held() && closed.is_held());
+    store.close().await.unwrap();
+    assert!(!closed.is_held());
+}
+
+/// In memory nothing is waited for, so that a deadline needs no timer and no runtime.
+#[test]
+fn a_deadline_in_memory_needs_no_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = runtime.block_on(EmbeddedStore::memory()).unwrap();
+    let opts = WriteOptions::default().with_deadline(Instant::now() + Duration::from_secs(60));
+    let put = store.put_opts(&key("a"), "1".into(), opts).now_or_never();
+    put.expect("nothing is waited for").unwrap();
+}
+
+/// Asks the store whenever it is woken, as an executor does that goes on at once in the same thread.
+struct Impatient {
+    store: EmbeddedStore,
+    woken: mpsc::Sender<bool>,
+}
+
+impl Wake for Impatient {
+    fn wake(self: Arc<Self>) {
+        let asked = self.store.exists("d/a").now_or_never();
+        self.woken.send(asked.is_some()).unwrap();
+    }
+}
+
+/// No lock of the store is held while a consumer is woken, whatever it does then.
+#[tokio::test]
+async fn who_is_woken_can_ask_the_store_at_once() {
+    let store = EmbeddedStore::memory().await.unwrap();
+    let other = store.new_handle().await.unwrap();
+    let (woken, waking) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Impatient { store: other.clone(), woken }));
+    let mut watch = store.watch_tree("d").unwrap();
+    watch.next().await.unwrap().unwrap();
+    for by_a_close in [false, true] {
+        assert!(watch.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let (store, other) = (store.clone(), other.clone());
+        std::thread::spawn(move || match by_a_close {
+            true => store.close().now_or_never().unwrap().unwrap(),
+            false => drop(other.put("d/a", "1").now_or_never().unwrap().unwrap()),
+        });
+        assert!(waking.recv_timeout(Duration::from_secs(10)).expect("a lock is held"));
+        let next = watch.next().await.unwrap();
+        assert_eq!(next.is_err(), by_a_close);
+    }
 }
 
 /// No case of the suite is answered with a refusal: the embedded store has every capability.

@@ -16,6 +16,7 @@ const TTL: Duration = Duration::from_secs(10);
 struct Script {
     /// Yields this often before it obtains; `usize::MAX` never obtains.
     acquire_polls: usize,
+    attempts: AtomicUsize,
     refuse_with: Option<ErrorKind>,
     lose_on: Notify,
     panic_in_keep: bool,
@@ -31,6 +32,7 @@ struct Toy(Arc<Script>);
 #[async_trait]
 impl LockSession for Toy {
     async fn acquire(&mut self, _wait: Wait) -> Result<Held> {
+        self.0.attempts.fetch_add(1, Ordering::SeqCst);
         let until = Deadline::at(tokio_now() + TTL);
         for _ in 0..self.0.acquire_polls {
             tokio::task::yield_now().await;
@@ -89,6 +91,19 @@ async fn a_lock_future_dropped_at_any_poll_releases_what_it_began() {
             assert_eq!(script.releases.load(Ordering::SeqCst), 1, "after {polls} polls");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_attempt_begins_with_the_first_poll_so_that_who_asks_first_is_first() {
+    let script = Arc::new(Script { acquire_polls: usize::MAX, ..Script::default() });
+    let lock = lock(&script);
+    let (mut first, mut second) = (Box::pin(lock.lock()), Box::pin(lock.lock()));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert_eq!(script.attempts.load(Ordering::SeqCst), 1);
+    assert!(futures_util::poll!(&mut second).is_pending());
+    assert_eq!(script.attempts.load(Ordering::SeqCst), 2);
+    drop(first);
+    script.released.notified().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +218,7 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
     let lock = lock(&script);
     let mut locking = Box::pin(lock.lock());
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(answer) = locking.as_mut().poll(&mut cx) else {
+    let Poll::Ready(answer) = locking.as_mut().poll(&mut cx) else {
         panic!("it must be refused at once");
     };
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::Other);

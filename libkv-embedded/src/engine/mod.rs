@@ -4,6 +4,7 @@ mod file;
 mod memory;
 mod tables;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,12 +19,23 @@ pub(crate) use self::memory::Memory;
 pub(crate) type Path = Arc<str>;
 
 /// What is stored under a path.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Record {
     pub(crate) value: Bytes,
     /// The revision of the write that made this state.
     pub(crate) revision: u64,
     pub(crate) owner: Owner,
+}
+
+/// Shows the length of the value and never the value.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("value_bytes", &self.value.len())
+            .field("revision", &self.revision)
+            .field("owner", &self.owner)
+            .finish()
+    }
 }
 
 /// What a record's life hangs on.

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use libkv_core::Deadline;
 use tokio::sync::oneshot;
 
 use super::request::TellGrant;
@@ -28,6 +29,7 @@ struct Holder {
     token: u64,
     ttl: Duration,
     until: Time,
+    valid: Deadline,
     lost: oneshot::Sender<Loss>,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Attempt {
     pub(crate) session: Id,
     pub(crate) ttl: Duration,
     pub(crate) value: Option<Bytes>,
+    /// What the guard reads; ended in the very moment of a loss.
+    pub(crate) valid: Deadline,
     pub(crate) granted: oneshot::Sender<Grant>,
 }
 
@@ -105,9 +109,9 @@ impl Locks {
         token: u64,
         until: Time,
     ) -> TellGrant {
-        let Attempt { id, session, ttl, granted, .. } = attempt;
+        let Attempt { id, session, ttl, valid, granted, .. } = attempt;
         let (lost, told_lost) = oneshot::channel();
-        let holder = Holder { attempt: id, session, token, ttl, until, lost };
+        let holder = Holder { attempt: id, session, token, ttl, until, valid, lost };
         self.queues.entry(path.clone()).or_default().holder = Some(holder);
         (granted, Grant { token, until, lost: told_lost })
     }
@@ -137,6 +141,8 @@ impl Locks {
         let holder = queue.holder.take_if(|holder| holder.attempt == attempt);
         let held_until = holder.as_ref().map(|holder| holder.until);
         if let (Some(holder), Some(loss)) = (holder, loss) {
+            // Before anybody else is next, so that two guards never both hold.
+            holder.valid.expire();
             // Without a listener the attempt is being released already.
             let _ = holder.lost.send(loss);
         }

@@ -1,4 +1,5 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Waker;
 
 use libkv_core::{Error, Result};
 use tokio::sync::watch;
@@ -52,9 +53,11 @@ impl InMemory {
         let mut turn = Turn { now: self.clock.now(), state, engine };
         turn.catch_up()?;
         let done = work(&mut turn);
-        deliver(state, &self.watchers);
+        let woken = deliver(state, &self.watchers);
         let next = state.next_due();
         self.next_due.send_if_modified(|told| std::mem::replace(told, next) != next);
+        drop(inner);
+        woken.into_iter().for_each(Waker::wake);
         done
     }
 }

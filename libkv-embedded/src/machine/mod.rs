@@ -15,6 +15,7 @@ mod writer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use libkv_core::Result;
 
@@ -160,19 +161,23 @@ impl Records for FileView {
     }
 }
 
-/// Tells the world what is stored now.
-fn deliver(state: &mut State, watchers: &Mutex<Watchers>) {
+/// Tells the world what is stored now. Returns the consumers to be woken once no lock is held: what
+/// they do then is their own affair.
+#[must_use]
+fn deliver(state: &mut State, watchers: &Mutex<Watchers>) -> Vec<Waker> {
+    let mut woken = Vec::new();
     state.ended.clear();
     if state.outbox.is_empty() {
-        return;
+        return woken;
     }
     let mut watchers = watchers.lock().unwrap_or_else(PoisonError::into_inner);
     for told in state.outbox.drain(..) {
         match told {
-            Told::Change(change) => watchers.publish(&change),
-            Told::Ended(session) => watchers.close(session),
+            Told::Change(change) => watchers.publish(&change, &mut woken),
+            Told::Ended(session) => watchers.close(session, &mut woken),
             // Who left in this very moment releases by its id.
             Told::Grant(_, (granted, grant)) => drop(granted.send(grant)),
         }
     }
+    woken
 }

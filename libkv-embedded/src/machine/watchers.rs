@@ -69,37 +69,29 @@ impl Buffer {
         }
     }
 
-    fn push(&self, change: &Change) {
+    /// Takes a change, and returns who is to be woken for it.
+    fn push(&self, change: &Change) -> Option<Waker> {
         let mut inner = self.lock();
         let Flow::Open = inner.state else {
-            return;
+            return None;
         };
         if inner.changes.len() < self.capacity {
             inner.changes.push_back(change.clone());
         } else {
             inner.state = Flow::Lagged(change.revision - 1);
         }
-        wake(inner);
+        inner.waker.take()
     }
 
-    fn close(&self) {
+    fn close(&self) -> Option<Waker> {
         let mut inner = self.lock();
         inner.state = Flow::Closed;
         inner.changes.clear();
-        wake(inner);
+        inner.waker.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Wakes the consumer after the lock is given back, so that it does not run into it.
-fn wake(mut inner: MutexGuard<'_, Inner>) {
-    let waker = inner.waker.take();
-    drop(inner);
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 
@@ -124,23 +116,24 @@ impl Watchers {
         self.trees.entry(dir).or_default().push(Arc::downgrade(buffer));
     }
 
-    pub(crate) fn publish(&mut self, change: &Change) {
+    /// Hands a change to those who watch it, and adds to `woken` who waits for it.
+    pub(crate) fn publish(&mut self, change: &Change, woken: &mut Vec<Waker>) {
         if self.count == 0 {
             return;
         }
         let path = &*change.path;
-        self.count -= tell(&mut self.keys, path, change);
+        self.count -= tell(&mut self.keys, path, change, woken);
         let slashes = path.match_indices('/').map(|(at, _)| at);
         for end in std::iter::once(0).chain(slashes) {
-            self.count -= tell(&mut self.trees, &path[..end], change);
+            self.count -= tell(&mut self.trees, &path[..end], change, woken);
         }
     }
 
-    /// Ends the watches of a session.
-    pub(crate) fn close(&mut self, session: Id) {
+    /// Ends the watches of a session, and adds to `woken` who waits for them.
+    pub(crate) fn close(&mut self, session: Id, woken: &mut Vec<Waker>) {
         for buffer in self.keys.values().chain(self.trees.values()).flatten() {
             if let Some(buffer) = buffer.upgrade().filter(|buffer| buffer.session == session) {
-                buffer.close();
+                woken.extend(buffer.close());
             }
         }
     }
@@ -169,7 +162,12 @@ impl Watchers {
 }
 
 /// Tells the watchers of one path, and returns how many dropped ones were found.
-fn tell(map: &mut HashMap<Path, Vec<Weak<Buffer>>>, path: &str, change: &Change) -> usize {
+fn tell(
+    map: &mut HashMap<Path, Vec<Weak<Buffer>>>,
+    path: &str,
+    change: &Change,
+    woken: &mut Vec<Waker>,
+) -> usize {
     let Some(buffers) = map.get_mut(path) else {
         return 0;
     };
@@ -177,7 +175,7 @@ fn tell(map: &mut HashMap<Path, Vec<Weak<Buffer>>>, path: &str, change: &Change)
     buffers.retain(|buffer| {
         let buffer = buffer.upgrade();
         if let Some(buffer) = &buffer {
-            buffer.push(change);
+            woken.extend(buffer.push(change));
         }
         buffer.is_some()
     });
@@ -202,7 +200,7 @@ mod tests {
         }
         assert!(watchers.count() <= FEW_WATCHERS, "{}", watchers.count());
         let change = Change { revision: 1, path: "kept/a".into(), record: None, existed: true };
-        watchers.publish(&change);
+        watchers.publish(&change, &mut Vec::new());
         assert_eq!(kept.lock().changes.len(), 1);
     }
 

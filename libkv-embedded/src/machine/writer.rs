@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use libkv_core::{Error, ErrorKind, Result};
@@ -220,7 +221,9 @@ impl Writer {
         let mut state = self.shared.state();
         if stored.is_ok() {
             self.shared.stored.store(state.revision, Ordering::Release);
-            deliver(&mut state, &self.watchers);
+            let woken = deliver(&mut state, &self.watchers);
+            drop(state);
+            woken.into_iter().for_each(Waker::wake);
         }
         stored
     }
