@@ -59,13 +59,14 @@ impl Watch {
 
     /// Registers first and looks then: a change between the two is in both, and told once.
     fn start(&mut self) -> Result<()> {
+        self.handle.demand_time("watch", None)?;
         let mut watchers = self.handle.machine.watchers();
         match &self.target {
             WatchTarget::Key(_) => watchers.watch_key(self.path.clone(), &self.buffer),
             WatchTarget::Tree(_) => watchers.watch_tree(self.path.clone(), &self.buffer),
         }
         drop(watchers);
-        // After the registration: a handle that is closed from now on closes the buffer.
+        // Again after the registration: a handle that is closed from now on closes the buffer.
         self.handle.demand_time("watch", None)?;
         let revision = self.handle.machine.revision()?;
         match self.opts.from {

@@ -7,6 +7,8 @@ use crate::engine::{Id, Path};
 
 /// Below this many there is nothing to gain from looking for dropped ones.
 const FEW_WATCHERS: usize = 64;
+/// The same for those of one session.
+const FEW_OF_ONE: usize = 8;
 
 /// What waits for one consumer: bounded, and written to without waiting.
 #[derive(Debug)]
@@ -101,18 +103,41 @@ impl Buffer {
 pub(crate) struct Watchers {
     keys: HashMap<Path, Vec<Weak<Buffer>>>,
     trees: HashMap<Path, Vec<Weak<Buffer>>>,
+    /// The same by session, so that the end of one does not look at all the others' watches.
+    sessions: HashMap<Id, Own>,
     count: usize,
     count_to_sweep_at: usize,
 }
 
+/// The watches of one session, dropped ones that were not noticed yet included.
+#[derive(Debug, Default)]
+struct Own {
+    buffers: Vec<Weak<Buffer>>,
+    count_to_sweep_at: usize,
+}
+
+impl Own {
+    fn add(&mut self, buffer: &Arc<Buffer>) {
+        if self.buffers.len() >= self.count_to_sweep_at.max(FEW_OF_ONE) {
+            self.sweep();
+        }
+        self.buffers.push(Arc::downgrade(buffer));
+    }
+
+    fn sweep(&mut self) {
+        self.buffers.retain(|buffer| buffer.strong_count() > 0);
+        self.count_to_sweep_at = 2 * self.buffers.len();
+    }
+}
+
 impl Watchers {
     pub(crate) fn watch_key(&mut self, path: Path, buffer: &Arc<Buffer>) {
-        self.make_room();
+        self.make_room(buffer);
         self.keys.entry(path).or_default().push(Arc::downgrade(buffer));
     }
 
     pub(crate) fn watch_tree(&mut self, dir: Path, buffer: &Arc<Buffer>) {
-        self.make_room();
+        self.make_room(buffer);
         self.trees.entry(dir).or_default().push(Arc::downgrade(buffer));
     }
 
@@ -131,11 +156,8 @@ impl Watchers {
 
     /// Ends the watches of a session, and adds to `woken` who waits for them.
     pub(crate) fn close(&mut self, session: Id, woken: &mut Vec<Waker>) {
-        for buffer in self.keys.values().chain(self.trees.values()).flatten() {
-            if let Some(buffer) = buffer.upgrade().filter(|buffer| buffer.session == session) {
-                woken.extend(buffer.close());
-            }
-        }
+        let own = self.sessions.remove(&session).unwrap_or_default();
+        woken.extend(own.buffers.iter().filter_map(|buffer| buffer.upgrade()?.close()));
     }
 
     /// How many watches there are, dropped ones that were not noticed yet included.
@@ -146,7 +168,7 @@ impl Watchers {
 
     /// Forgets dropped ones whenever their number can have doubled, so that it costs next to
     /// nothing for each watch.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, buffer: &Arc<Buffer>) {
         if self.count >= self.count_to_sweep_at.max(FEW_WATCHERS) {
             for map in [&mut self.keys, &mut self.trees] {
                 map.retain(|_, buffers| {
@@ -154,9 +176,14 @@ impl Watchers {
                     !buffers.is_empty()
                 });
             }
+            self.sessions.retain(|_, own| {
+                own.sweep();
+                !own.buffers.is_empty()
+            });
             self.count = self.keys.values().chain(self.trees.values()).map(Vec::len).sum();
             self.count_to_sweep_at = 2 * self.count;
         }
+        self.sessions.entry(buffer.session).or_default().add(buffer);
         self.count += 1;
     }
 }
@@ -202,6 +229,25 @@ mod tests {
         let change = Change { revision: 1, path: "kept/a".into(), record: None, existed: true };
         watchers.publish(&change, &mut Vec::new());
         assert_eq!(kept.lock().changes.len(), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_session_ends_its_watches_and_leaves_the_others() {
+        let mut watchers = Watchers::default();
+        let (ended, stays) = (Buffer::new(1, 1), Buffer::new(2, 1));
+        watchers.watch_key("a".into(), &ended);
+        watchers.watch_tree("".into(), &stays);
+        for revision in 1..=1_000 {
+            watchers.watch_key("b".into(), &Buffer::new(1, 1));
+            let change = Change { revision, path: "b".into(), record: None, existed: true };
+            watchers.publish(&change, &mut Vec::new());
+        }
+        assert!(watchers.sessions[&1].buffers.len() <= FEW_OF_ONE);
+        watchers.close(1, &mut Vec::new());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(ended.poll(&mut cx), Poll::Ready(Found::Closed)));
+        assert!(matches!(stays.poll(&mut cx), Poll::Ready(Found::Change(_))));
+        assert_eq!(watchers.sessions.len(), 1);
     }
 
     #[test]
