@@ -41,7 +41,6 @@ pub(crate) fn lost(loss: Loss, backend: BackendName, key: &Key) -> Error {
         Loss::Expired => "its time to live ended before it was renewed",
         Loss::Deleted => "it was deleted with the tree it is in",
         Loss::Closed => "its handle was closed",
-        Loss::NotStored => "it could not be stored",
     };
     Error::new(ErrorKind::LockLost, backend, "lock").with_key(key).with_detail(detail)
 }
@@ -97,6 +96,11 @@ pub(crate) fn moved_on() -> Error {
     Error::local(ErrorKind::Other, "store")
         .with_detail("the file failed while it was read and was written since; read it once more")
         .with_transient(true)
+}
+
+/// A write of which nobody knows for sure whether it lasts.
+pub(crate) fn unknown(why: &str) -> Error {
+    Error::local(ErrorKind::OutcomeUnknown, "write").with_detail(why)
 }
 
 /// Whether a failure is over as soon as the file has been opened again.
