@@ -76,7 +76,7 @@ impl Fixture {
 
     /// Follows a stream of events with the fixture's patience.
     pub fn follow(&self, events: EventStream) -> Watcher {
-        Watcher { events, state: BTreeMap::new(), patience: self.target.patience() }
+        Watcher::new(events, self.target.patience())
     }
 
     /// Closes both connections and removes what the case left.
@@ -104,6 +104,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    /// Follows a stream of events; `patience` is how long it waits for each.
+    pub fn new(events: EventStream, patience: Duration) -> Self {
+        Self { events, state: BTreeMap::new(), patience }
+    }
+
     /// The next item, applied to [`state`](Self::state).
     ///
     /// # Panics

@@ -29,10 +29,10 @@ pub struct Elsewhere {
 }
 
 /// The backends that this workspace has. A sentence tagged with others only waits for them.
-pub const PRESENT: &[&str] = &["embedded"];
+pub const PRESENT: &[&str] = &["embedded", "file"];
 
 /// Where the cases run in the integration tests, a module for each engine.
-pub const SUITES: &[&str] = &["embedded::memory"];
+pub const SUITES: &[&str] = &["embedded::memory", "embedded::file"];
 
 /// The tests that show a backend's own sentences.
 pub const ELSEWHERE: &[Elsewhere] = &[

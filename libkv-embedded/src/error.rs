@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use libkv_core::{BackendName, Error, ErrorKind, Key};
 
+use crate::holder;
 use crate::machine::{Fault, Loss};
 
 /// The name of a store in memory, in errors and versions.
@@ -40,7 +41,6 @@ pub(crate) fn lost(loss: Loss, backend: BackendName, key: &Key) -> Error {
         Loss::Expired => "its time to live ended before it was renewed",
         Loss::Deleted => "it was deleted with the tree it is in",
         Loss::Closed => "its handle was closed",
-        Loss::NotStored => "it could not be stored",
     };
     Error::new(ErrorKind::LockLost, backend, "lock").with_key(key).with_detail(detail)
 }
@@ -51,8 +51,8 @@ pub(crate) fn closed(backend: BackendName, operation: &'static str) -> Error {
 
 /// A file that another process has.
 pub(crate) fn held(path: &FilePath, waited: Duration) -> Error {
-    let holder = holder(path).unwrap_or_else(|| "another process".to_owned());
-    Error::new(ErrorKind::Timeout, FILE, "open").with_detail(format!(
+    let holder = holder::name(path).unwrap_or_else(|| "another process".to_owned());
+    Error::local(ErrorKind::Timeout, "open").with_detail(format!(
         "{} is held by {holder}, which did not let go of it within {waited:?}; only one process \
          at a time can have it open",
         path.display()
@@ -61,14 +61,19 @@ pub(crate) fn held(path: &FilePath, waited: Duration) -> Error {
 
 /// A file that is something else. It was not touched.
 pub(crate) fn not_ours(path: &FilePath, why: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, FILE, "open")
-        .with_detail(format!("{}: {why}; nothing was changed, name another file", path.display()))
+    unusable(path, &format!("{why}; nothing was changed"))
 }
 
-/// A failure of a file, with what can be done about it.
-pub(crate) fn file(error: redb::Error, operation: &'static str, path: &FilePath) -> Error {
+/// A name under which there can be no store.
+pub(crate) fn unusable(path: &FilePath, why: &str) -> Error {
+    Error::local(ErrorKind::InvalidConfig, "open")
+        .with_detail(format!("{}: {why}; name another file", path.display()))
+}
+
+/// A failure to open a file, with what can be done about it.
+pub(crate) fn file(error: redb::Error, path: &FilePath) -> Error {
     let (kind, advice) = judge(&error);
-    Error::new(kind, FILE, operation)
+    Error::local(kind, "open")
         .with_detail(format!("{}: {advice}", path.display()))
         .with_source(error)
 }
@@ -76,10 +81,35 @@ pub(crate) fn file(error: redb::Error, operation: &'static str, path: &FilePath)
 /// A failure of the engine while it works; the operation is named by who asked.
 pub(crate) fn storage(error: redb::Error) -> Error {
     let (kind, advice) = judge(&error);
-    Error::local(kind, "store").with_detail(advice).with_source(error)
+    let passing = is_passing(&error);
+    let error = Error::local(kind, "store").with_detail(advice).with_source(error);
+    if passing { error.with_transient(true) } else { error }
+}
+
+/// A file that was closed with its last session.
+pub(crate) fn file_closed() -> Error {
+    Error::local(ErrorKind::Closed, "store")
+}
+
+/// A moment that is over.
+pub(crate) fn moved_on() -> Error {
+    Error::local(ErrorKind::Other, "store")
+        .with_detail("the file failed while it was read and was written since; read it once more")
+        .with_transient(true)
+}
+
+/// A write of which nobody knows for sure whether it lasts.
+pub(crate) fn unknown(why: &str) -> Error {
+    Error::local(ErrorKind::OutcomeUnknown, "write").with_detail(why)
+}
+
+/// Whether a failure is over as soon as the file has been opened again.
+pub(crate) fn is_passing(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::PreviousIo | redb::Error::DatabaseClosed)
 }
 
 fn judge(error: &redb::Error) -> (ErrorKind, &'static str) {
+    const DAMAGED: &str = "the file is damaged; restore it from a copy";
     match error {
         redb::Error::Io(error) => match error.kind() {
             io::ErrorKind::PermissionDenied => {
@@ -89,41 +119,24 @@ fn judge(error: &redb::Error) -> (ErrorKind, &'static str) {
                 (ErrorKind::PermissionDenied, "its file system is read-only")
             }
             io::ErrorKind::NotFound => (ErrorKind::InvalidConfig, "its folder does not exist"),
-            io::ErrorKind::IsADirectory => (ErrorKind::InvalidConfig, "it is a folder"),
+            io::ErrorKind::NotADirectory => (ErrorKind::InvalidConfig, "its folder is a file"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 (ErrorKind::Other, "the disk is full; nothing was changed, make room and try again")
             }
-            _ => (ErrorKind::Other, "reading or writing it failed"),
+            io::ErrorKind::FileTooLarge => {
+                (ErrorKind::Other, "the file may not get larger; nothing was changed")
+            }
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                (ErrorKind::Other, DAMAGED)
+            }
+            _ => (ErrorKind::Other, "reading or writing the file failed"),
         },
-        redb::Error::DatabaseClosed => (ErrorKind::Closed, "the store was closed"),
-        redb::Error::Corrupted(_) => {
-            (ErrorKind::Other, "the file is damaged; restore it from a copy")
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
+            (ErrorKind::Other, "the file failed before and is being opened again")
         }
-        redb::Error::PreviousIo => (ErrorKind::Other, "it failed before and is being opened again"),
+        redb::Error::Corrupted(_)
+        | redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. } => (ErrorKind::Other, DAMAGED),
         _ => (ErrorKind::Other, "the file's engine refused"),
     }
-}
-
-/// Who has a file open: the process whose list of open files names it, where the system shows it.
-fn holder(path: &FilePath) -> Option<String> {
-    let path = path.canonicalize().ok()?;
-    let opened_by = |process: &std::fs::DirEntry| {
-        let files = std::fs::read_dir(process.path().join("fd")).ok()?;
-        let mut names = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-        names.any(|name| name == path).then_some(())
-    };
-    for process in std::fs::read_dir("/proc").ok()?.flatten() {
-        let name = process.file_name();
-        let Some(id) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) else {
-            continue;
-        };
-        if opened_by(&process).is_some() {
-            if id == std::process::id().to_string() {
-                return Some("this very process".to_owned());
-            }
-            let program = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("process {id} ({})", program.trim()));
-        }
-    }
-    None
 }

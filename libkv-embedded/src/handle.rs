@@ -45,8 +45,6 @@ impl Handle {
             // It ends by being dropped, which is the only thing that happens to it.
             let _ = gone.await;
             match store.ask(EndSession(id)).await {
-                // Closed before, and with the last session the file too.
-                Err(Fault::Engine(error)) if error.kind() == ErrorKind::Closed => {}
                 Ok(()) | Err(Fault::Closed) => {}
                 Err(fault) => tracing::warn!(%backend, ?fault, "session not ended"),
             }

@@ -4,6 +4,7 @@ mod config;
 mod engine;
 mod error;
 mod handle;
+mod holder;
 mod list;
 mod lock;
 mod machine;

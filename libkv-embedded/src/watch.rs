@@ -11,8 +11,9 @@ use crate::error::closed;
 use crate::handle::Handle;
 use crate::machine::{Buffer, Change, Found, History};
 
-/// How many records of a snapshot in a file are read ahead.
+/// How many records of a snapshot in a file are read ahead, and how many bytes of them.
 const READ_AHEAD: usize = 256;
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// A watch: first what `ready` and `snapshot` hold, then what arrives in the buffer.
 #[derive(Debug)]
@@ -157,17 +158,22 @@ impl Watch {
     /// Reads on in a snapshot.
     fn read_on(&mut self, snapshot: Snapshot) -> Result<()> {
         let (handle, ready) = (&self.handle, &mut self.ready);
-        let mut last = None;
+        let (mut last, mut bytes, mut more) = (None, 0, false);
         snapshot.view.scan(&snapshot.rest, &mut |path, record| {
+            more = ready.len() >= READ_AHEAD || bytes >= READ_AHEAD_BYTES;
+            if more {
+                return false;
+            }
             let pair = handle.key(path).map(|key| handle.pair(key, record, true));
             ready.extend(pair.map(Event::Put));
+            bytes += record.value.len();
             last = Some(path.clone());
-            ready.len() < READ_AHEAD
+            true
         })?;
-        if last.is_none() || ready.len() < READ_AHEAD {
-            self.synced(snapshot.view.revision());
-        } else {
+        if more {
             self.snapshot = Some(Snapshot { rest: snapshot.rest.after(last), ..snapshot });
+        } else {
+            self.synced(snapshot.view.revision());
         }
         Ok(())
     }
@@ -220,7 +226,13 @@ impl Watch {
                 return Poll::Ready(Ok(event));
             }
             if let Some(snapshot) = self.snapshot.take() {
-                self.read_on(snapshot)?;
+                match self.read_on(snapshot) {
+                    // The file failed and was written since: that moment cannot be read any more.
+                    Err(error) if error.is_transient() => {
+                        self.tell_all(ResyncReason::Reconnected)?;
+                    }
+                    read => read?,
+                }
                 continue;
             }
             match std::task::ready!(self.buffer.poll(cx)) {

@@ -5,6 +5,7 @@
 mod command;
 mod contract;
 mod lint;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ cargo xtask COMMAND
 test [ARGS]    prepare what this machine lacks, run every test, count the cases of each backend
                (ARGS go to cargo test, such as -p libkv-core or a part of a test's name)
 lint           formatting, clippy with denied warnings, documentation, dependencies
+soak [WHAT]    run for long what is short in a test run: embedded, where processes that write to the
+               file are killed 500 times
 counts         print the counts of the last `test` once more
 contract       print every sentence of the contract with the cases that show it
 help           this text";
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let done = match command.as_deref() {
         Some("test") => test::run(&rest),
         Some("lint") => lint::run_all(),
+        Some("soak") => soak::run(&rest),
         Some("counts") => test::print_counts(),
         Some("contract") => contract::run_table(),
         None | Some("help" | "--help" | "-h") => {

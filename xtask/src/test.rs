@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use crate::command::{Done, cargo, run_reading, work_dir};
 
 /// The suites that must have run, as the first two parts of their tests' names.
-const SUITES: &[&str] = &["embedded::memory"];
+const SUITES: &[&str] = &["embedded::memory", "embedded::file"];
 
 /// Prepares, runs every test, and counts.
 pub(crate) fn run(args: &[String]) -> Done {

@@ -12,6 +12,7 @@ use libkv_core::{
     WriteOptions,
 };
 use libkv_embedded::EmbeddedStore;
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 /// A store in memory; each connection is a handle of its own.
@@ -24,6 +25,33 @@ impl Target for Memory {
         let store = self.0.get_or_try_init(EmbeddedStore::memory).await?;
         Ok(Arc::new(store.new_handle_at(root.clone()).await?))
     }
+}
+
+/// A store in a file of its own; each connection is a handle of its own.
+#[derive(Debug)]
+pub(crate) struct InFile {
+    folder: TempDir,
+    store: OnceCell<EmbeddedStore>,
+}
+
+impl Default for InFile {
+    fn default() -> Self {
+        let folder = TempDir::new().expect("a folder can be made");
+        Self { folder, store: OnceCell::new() }
+    }
+}
+
+#[async_trait]
+impl Target for InFile {
+    async fn open(&self, root: &Key) -> Result<Arc<dyn Store>> {
+        let opening = || EmbeddedStore::file(self.folder.path().join("store.redb"));
+        let store = self.store.get_or_try_init(opening).await?;
+        Ok(Arc::new(store.new_handle_at(root.clone()).await?))
+    }
+}
+
+mod file {
+    integration_tests::conformance!(tests for crate::embedded::InFile::default());
 }
 
 mod memory {

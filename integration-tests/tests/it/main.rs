@@ -1,4 +1,5 @@
 //! The contract, held against every backend of this workspace.
 
 mod embedded;
+mod file;
 mod wrong;

@@ -1,215 +1,143 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::io::{ErrorKind as IoErrorKind, Read};
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use libkv_core::Result;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableHandle};
+use libkv_core::{Error, Result};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::tables::{self, DUE, FLOOR, FORMAT, LOG, META, OWNED, REVISION, SET_ASIDE, Writing};
-use super::{Id, Path, Record, Span};
+use super::careful::Careful;
+use super::opening::{self, Failed};
+use super::tables::{self, DUE, FLOOR, LOG, OWNED, REVISION, SET_ASIDE, Writing};
+use super::{FileView, Id, Path};
 use crate::error::{self, FILE};
 use crate::machine::{Due, History, State, Time};
 
-/// The layout of the tables. A file of a later one is refused and not touched.
-const OUR_FORMAT: u64 = 1;
-/// How much of the file is kept in memory.
-const CACHE_BYTES: usize = 32 << 20;
 /// How often to look whether another process has let go of the file.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// What every file of redb begins with.
-const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+/// How long a reader waits for the writer to notice that the file failed. What takes long, which is
+/// mending it, comes after.
+const NOTICE: Duration = Duration::from_secs(2);
 
 /// An opened file, which no other process can open meanwhile.
 pub(crate) struct File {
     path: PathBuf,
-    /// None once it is closed.
-    database: Mutex<Option<Arc<Database>>>,
+    standing: RwLock<Standing>,
+}
+
+enum Standing {
+    Open(Database, Careful),
+    /// It failed and could not be opened again yet, for this reason.
+    Failed(Error, Careful),
+    Closed,
 }
 
 impl File {
     /// Opens a file or makes it, and waits for another process that has it. Blocks.
     pub(crate) fn open(path: &FilePath, wait: Duration) -> Result<Self> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let until = Instant::now() + wait;
-        loop {
-            match Self::try_open(path) {
-                Err(Failed::Held) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
-                Err(Failed::Held) => return Err(error::held(path, wait)),
-                Err(Failed::Error(error)) => return Err(error),
-                Ok(database) => {
-                    let database = Mutex::new(Some(Arc::new(database)));
-                    return Ok(Self { path: path.to_owned(), database });
+        let (file, database) = loop {
+            let failed = match opening::open_or_make(&path) {
+                Ok(opened) => break opened,
+                Err(Failed::Held) if Instant::now() < until => {
+                    std::thread::sleep(LOOK_AGAIN);
+                    continue;
                 }
-            }
-        }
-    }
-
-    fn try_open(path: &FilePath) -> Result<Database, Failed> {
-        let known = is_ours(path)?;
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| Failed::of(error, path))?;
-        if !known {
-            let begun = tables::begin_file(&database, OUR_FORMAT);
-            begun.map_err(|error| error::file(error, "open", path))?;
-        }
-        Ok(database)
+                Err(Failed::Held) => error::held(&path, wait),
+                Err(Failed::Error(error)) => error,
+            };
+            return Err(failed.in_operation(FILE, "open"));
+        };
+        Ok(Self { path, standing: RwLock::new(Standing::Open(database, file)) })
     }
 
     /// Begins to write. There is one who does, the writer's thread.
     pub(crate) fn begin(&self) -> Result<Writing> {
-        let transaction = self.database()?.begin_write();
-        Ok(Writing::new(transaction.map_err(|error| self.error(error.into()))?))
+        let transaction = self.standing().database()?.begin_write();
+        Ok(Writing::new(transaction.map_err(|error| error::storage(error.into()))?))
     }
 
     /// The records as they are stored now.
-    pub(crate) fn view(&self) -> Result<FileView> {
-        FileView::new(&*self.database()?).map_err(|error| self.error(error))
+    pub(crate) fn view(self: &Arc<Self>) -> Result<FileView> {
+        FileView::new(self)
     }
 
     /// What the state is made from.
     pub(crate) fn load(&self) -> Result<Loaded> {
-        Loaded::read(&*self.database()?).map_err(|error| self.error(error))
+        Loaded::read(self.standing().database()?).map_err(error::storage)
     }
 
-    /// Closes and opens the file again, after it failed.
-    pub(crate) fn reopen(&self) -> Result<()> {
-        let mut database = self.lock();
-        *database = None;
-        match Self::try_open(&self.path) {
-            Ok(opened) => {
-                *database = Some(Arc::new(opened));
-                Ok(())
+    /// Reads; where the file failed meanwhile, again when it has been opened again.
+    pub(super) fn read<T>(&self, look: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T> {
+        let until = Instant::now() + NOTICE;
+        loop {
+            match look(self.standing().database()?) {
+                Err(error) if error::is_passing(&error) && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                found => return found.map_err(error::storage),
             }
-            Err(Failed::Held) => Err(error::held(&self.path, Duration::ZERO)),
-            Err(Failed::Error(error)) => Err(error),
         }
+    }
+
+    /// Opens the file again, after it failed, and lets nobody in meanwhile.
+    pub(crate) fn reopen(&self) -> Result<()> {
+        let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = standing.file() else {
+            return Err(error::file_closed());
+        };
+        file.keep_locks();
+        // First of all the old one must be gone: two that write would spoil the file.
+        *standing = Standing::Closed;
+        let failure = match opening::open_again(&file, &self.path) {
+            Ok(database) => {
+                *standing = Standing::Open(database, file);
+                return Ok(());
+            }
+            Err(Failed::Error(error)) => error,
+            Err(Failed::Held) => error::held(&self.path, Duration::ZERO),
+        };
+        *standing = Standing::Failed(failure.clone(), file);
+        Err(failure)
     }
 
     /// Lets others open the file. Whoever still reads is told that it is closed.
     pub(crate) fn close(&self) {
-        *self.lock() = None;
+        let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
+        let file = standing.file();
+        *standing = Standing::Closed;
+        if let Some(file) = file {
+            file.release_locks();
+        }
     }
 
-    fn database(&self) -> Result<Arc<Database>> {
-        self.lock().clone().ok_or_else(|| error::closed(FILE, "read"))
+    fn standing(&self) -> RwLockReadGuard<'_, Standing> {
+        self.standing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Standing {
+    fn database(&self) -> Result<&Database> {
+        match self {
+            Self::Open(database, _) => Ok(database),
+            Self::Failed(error, _) => Err(error.clone()),
+            Self::Closed => Err(error::file_closed()),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Database>>> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn error(&self, error: redb::Error) -> libkv_core::Error {
-        error::file(error, "file", &self.path)
+    fn file(&self) -> Option<Careful> {
+        match self {
+            Self::Open(_, file) | Self::Failed(_, file) => Some(file.clone()),
+            Self::Closed => None,
+        }
     }
 }
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("File").field(&self.path).finish()
-    }
-}
-
-/// Why a file was not opened.
-enum Failed {
-    /// Another process has it.
-    Held,
-    Error(libkv_core::Error),
-}
-
-impl Failed {
-    fn of(error: DatabaseError, path: &FilePath) -> Self {
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => Self::Held,
-            error => Self::Error(error::file(error.into(), "open", path)),
-        }
-    }
-}
-
-impl From<libkv_core::Error> for Failed {
-    fn from(error: libkv_core::Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-/// Whether a file is one of ours; false where there is none yet. What is something else, or of a
-/// later format, is refused before anything could write to it.
-fn is_ours(path: &FilePath) -> Result<bool, Failed> {
-    let mut start = Vec::new();
-    match std::fs::File::open(path) {
-        Ok(file) => {
-            let read = file.take(MAGIC.len() as u64).read_to_end(&mut start);
-            read.map_err(|error| error::file(redb::Error::Io(error), "open", path))?;
-        }
-        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error::file(redb::Error::Io(error), "open", path).into()),
-    }
-    if start.is_empty() {
-        return Ok(false);
-    }
-    if start != MAGIC {
-        return Err(error::not_ours(path, "it is no file of libkv").into());
-    }
-    match Builder::new().open_read_only(path) {
-        Ok(database) => check_format(&database, path),
-        Err(DatabaseError::DatabaseAlreadyOpen) => Err(Failed::Held),
-        // It was not closed properly and must be mended first, which only a writer can do.
-        Err(DatabaseError::RepairAborted) => Ok(true),
-        Err(error) => Err(Failed::of(error, path)),
-    }
-}
-
-fn check_format(database: &impl ReadableDatabase, path: &FilePath) -> Result<bool, Failed> {
-    let format = || -> Result<Option<u64>, redb::Error> {
-        let transaction = database.begin_read()?;
-        let mut names = transaction.list_tables()?;
-        if !names.any(|table| table.name() == META.name()) {
-            return Ok(None);
-        }
-        tables::number(&transaction, FORMAT)
-    };
-    match format().map_err(|error| error::file(error, "open", path))? {
-        Some(OUR_FORMAT) => Ok(true),
-        Some(later) => Err(error::not_ours(
-            path,
-            &format!("its format is {later}, and this libkv reads format {OUR_FORMAT}"),
-        )
-        .into()),
-        None => Err(error::not_ours(path, "it is a file of redb that another program made").into()),
-    }
-}
-
-/// The records of a file at one moment.
-#[derive(Debug)]
-pub(crate) struct FileView {
-    records: tables::Reading,
-    revision: u64,
-}
-
-impl FileView {
-    fn new(database: &Database) -> Result<Self, redb::Error> {
-        let transaction = database.begin_read()?;
-        let revision = tables::number(&transaction, REVISION)?.unwrap_or_default();
-        Ok(Self { records: tables::Reading::new(&transaction)?, revision })
-    }
-
-    pub(crate) fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
-        self.records.get(path)
-    }
-
-    pub(crate) fn scan(
-        &self,
-        span: &Span,
-        visit: &mut dyn FnMut(&Path, &Record) -> bool,
-    ) -> Result<()> {
-        self.records.scan(span, visit)
     }
 }
 

@@ -1,8 +1,11 @@
 //! Where the state machine keeps its records.
 
+mod careful;
 mod file;
 mod memory;
+mod opening;
 mod tables;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +15,9 @@ use libkv_core::Result;
 
 use crate::machine::{Change, Time};
 
-pub(crate) use self::file::{File, FileView, Loaded};
+pub(crate) use self::file::{File, Loaded};
 pub(crate) use self::memory::Memory;
+pub(crate) use self::view::FileView;
 
 /// A key as the engine stores it: the handle's root and the logical key.
 pub(crate) type Path = Arc<str>;

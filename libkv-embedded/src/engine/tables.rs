@@ -186,7 +186,7 @@ impl<'t> Tables<'t> {
 
 impl Engine for Tables<'_> {
     fn get(&self, path: &str) -> Result<Option<Record>> {
-        get(&self.records, path)
+        get(&self.records, path).map_err(failed)
     }
 
     fn put(&mut self, path: &Path, record: &Record) -> Result<Option<Owner>> {
@@ -201,7 +201,7 @@ impl Engine for Tables<'_> {
     }
 
     fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
-        scan(&self.records, span, visit)
+        scan(&self.records, span, visit).map_err(failed)
     }
 
     fn log(&mut self, change: &Change) -> Result<()> {
@@ -238,7 +238,7 @@ impl Reading {
         Ok(Self(transaction.open_table(RECORDS)?))
     }
 
-    pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
+    pub(crate) fn get(&self, path: &str) -> Result<Option<Record>, redb::Error> {
         get(&self.0, path)
     }
 
@@ -246,7 +246,7 @@ impl Reading {
         &self,
         span: &Span,
         visit: &mut dyn FnMut(&Path, &Record) -> bool,
-    ) -> Result<()> {
+    ) -> Result<(), redb::Error> {
         scan(&self.0, span, visit)
     }
 }
@@ -260,8 +260,8 @@ impl fmt::Debug for Reading {
 fn get(
     records: &impl ReadableTable<&'static str, Stored<'static>>,
     path: &str,
-) -> Result<Option<Record>> {
-    let found = records.get(path).map_err(|error| failed(error.into()))?;
+) -> Result<Option<Record>, redb::Error> {
+    let found = records.get(path)?;
     Ok(found.map(|found| record(found.value())))
 }
 
@@ -269,12 +269,11 @@ fn scan(
     records: &impl ReadableTable<&'static str, Stored<'static>>,
     span: &Span,
     visit: &mut dyn FnMut(&Path, &Record) -> bool,
-) -> Result<()> {
+) -> Result<(), redb::Error> {
     let (start, exclusive) = span.start();
     let start = if exclusive { Bound::Excluded(start) } else { Bound::Included(start) };
-    let found = records.range::<&str>((start, Bound::Unbounded));
-    for entry in found.map_err(|error| failed(error.into()))? {
-        let (path, stored) = entry.map_err(|error| failed(error.into()))?;
+    for entry in records.range::<&str>((start, Bound::Unbounded))? {
+        let (path, stored) = entry?;
         let path = path.value();
         if !span.holds(path) || !visit(&path.into(), &record(stored.value())) {
             break;

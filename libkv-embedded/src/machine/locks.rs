@@ -5,7 +5,6 @@ use bytes::Bytes;
 use libkv_core::Deadline;
 use tokio::sync::oneshot;
 
-use super::request::TellGrant;
 use super::time::Time;
 use crate::engine::{Id, Path, Span};
 
@@ -59,8 +58,6 @@ pub(crate) enum Loss {
     Expired,
     Deleted,
     Closed,
-    /// What was won could not be stored.
-    NotStored,
 }
 
 /// A lock that somebody left.
@@ -105,15 +102,33 @@ impl Locks {
     pub(crate) fn grant(
         &mut self,
         path: &Path,
-        attempt: Attempt,
+        attempt: &Attempt,
         token: u64,
         until: Time,
-    ) -> TellGrant {
-        let Attempt { id, session, ttl, valid, granted, .. } = attempt;
+    ) -> Grant {
+        let Attempt { id, session, ttl, .. } = *attempt;
+        let valid = attempt.valid.clone();
         let (lost, told_lost) = oneshot::channel();
         let holder = Holder { attempt: id, session, token, ttl, until, valid, lost };
         self.queues.entry(path.clone()).or_default().holder = Some(holder);
-        (granted, Grant { token, until, lost: told_lost })
+        Grant { token, until, lost: told_lost }
+    }
+
+    /// Makes a holder that was not told yet the first of those who wait.
+    pub(crate) fn take_back(&mut self, attempt: Attempt) {
+        let queue = self.paths.get(&attempt.id).and_then(|path| self.queues.get_mut(path));
+        let Some(queue) = queue else {
+            return;
+        };
+        if queue.holder.take_if(|holder| holder.attempt == attempt.id).is_some() {
+            queue.waiting.push_front(attempt);
+        }
+    }
+
+    /// The locks that nobody holds although somebody waits.
+    pub(crate) fn unheld(&self) -> Vec<Path> {
+        let unheld = self.queues.iter().filter(|(_, queue)| queue.holder.is_none());
+        unheld.map(|(path, _)| path.clone()).collect()
     }
 
     /// Moves a holder's end to its time to live after `now`; returns the old and the new end.

@@ -117,7 +117,10 @@ impl Machine {
 
     /// The revision of what is stored.
     pub(crate) fn revision(&self) -> Result<u64> {
-        self.look_back(|_, revision| Ok(revision))
+        match &self.keeping {
+            Keeping::Memory(memory) => memory.read(|state, _| Ok(state.revision)),
+            Keeping::Disk(disk) => Ok(disk.revision()),
+        }
     }
 
     /// Looks at the latest changes that are stored; `look` gets the revision of the last one.
@@ -176,7 +179,7 @@ fn deliver(state: &mut State, watchers: &Mutex<Watchers>) -> Vec<Waker> {
             Told::Change(change) => watchers.publish(&change, &mut woken),
             Told::Ended(session) => watchers.close(session, &mut woken),
             // Who left in this very moment releases by its id.
-            Told::Grant(_, (granted, grant)) => drop(granted.send(grant)),
+            Told::Grant(attempt, grant) => drop(attempt.granted.send(grant)),
         }
     }
     woken

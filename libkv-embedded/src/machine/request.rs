@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libkv_core::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
 
-use super::locks::{Attempt, Grant};
+use super::locks::Attempt;
 use super::time::Time;
 use super::turn::Turn;
 use crate::engine::{Id, Path, Span};
@@ -19,7 +18,7 @@ pub(crate) trait Request: Send + 'static {
 }
 
 /// Why nothing was written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Fault {
     /// The check of this position failed.
     Refused { check: usize, kind: ErrorKind },
@@ -168,6 +167,3 @@ impl Request for LeaveLock {
         Ok(turn.leave_lock(self.0)?)
     }
 }
-
-/// Tells the winner of a lock, once what it won is stored.
-pub(crate) type TellGrant = (oneshot::Sender<Grant>, Grant);

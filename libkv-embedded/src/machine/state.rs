@@ -1,8 +1,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::history::{Change, History};
-use super::locks::Locks;
-use super::request::TellGrant;
+use super::locks::{Attempt, Grant, Locks};
 use super::time::{Time, Timers};
 use crate::engine::{Id, Path};
 
@@ -29,7 +28,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) enum Told {
     Change(Change),
-    Grant(Id, TellGrant),
+    /// The attempt has its lock.
+    Grant(Attempt, Grant),
     /// The watches of this session are over.
     Ended(Id),
 }

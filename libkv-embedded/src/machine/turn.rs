@@ -143,23 +143,27 @@ impl Turn<'_> {
         if !self.state.sessions.remove(&session) {
             return Ok(());
         }
-        for attempt in self.state.locks.of_session(session) {
-            self.lose_lock(attempt, Loss::Closed)?;
-        }
-        self.drop_owned(session)?;
+        // What cannot fail comes first: what is left to do then is known, and done later.
         self.state.outbox.push(Told::Ended(session));
-        Ok(())
+        self.state.ended.insert(session);
+        let attempts = self.state.locks.of_session(session);
+        let lost = attempts.into_iter().filter_map(|id| self.state.locks.lose(id, Loss::Closed));
+        let left: Vec<Left> = lost.collect();
+        let held = left.iter().filter(|left| left.held_until.is_some());
+        self.state.ended.extend(held.map(|left| left.attempt));
+        left.into_iter().try_for_each(|left| self.after_leaving(left))?;
+        self.drop_owned(session)
     }
 
     /// Gives a free lock to the next in its queue. A revision is the token, so that tokens grow
     /// whatever becomes of the lock and its key.
     pub(crate) fn grant_next(&mut self, path: &Path) -> Result<()> {
-        let Some(mut attempt) = self.state.locks.take_next(path) else {
+        let Some(attempt) = self.state.locks.take_next(path) else {
             return Ok(());
         };
         let revision = self.state.revision + 1;
         let id = attempt.id;
-        let stored = match attempt.value.take() {
+        let stored = match attempt.value.clone() {
             Some(value) => {
                 self.put(path.clone(), Record { value, revision, owner: Owner::Guard(id) })
             }
@@ -168,8 +172,8 @@ impl Turn<'_> {
         self.state.revision = revision;
         let until = self.now.after(attempt.ttl);
         self.state.timers.set(until, Due::Lock(id));
-        let tell = self.state.locks.grant(path, attempt, revision, until);
-        self.state.outbox.push(Told::Grant(id, tell));
+        let grant = self.state.locks.grant(path, &attempt, revision, until);
+        self.state.outbox.push(Told::Grant(attempt, grant));
         stored
     }
 

@@ -10,14 +10,13 @@ use tokio::time::Instant;
 
 use super::deliver;
 use super::history::History;
-use super::locks::Loss;
 use super::request::{Fault, Request};
 use super::state::{State, Told};
 use super::time::{Clock, Due};
 use super::turn::Turn;
 use super::watchers::Watchers;
 use crate::engine::{File, FileView, Loaded};
-use crate::error::FILE;
+use crate::error::{self, FILE};
 
 /// The most requests that are stored together.
 const MAX_BATCH: usize = 1024;
@@ -52,7 +51,7 @@ trait Job: Send {
     /// Where the engine failed: nothing of the batch is stored then.
     fn apply(&mut self, turn: &mut Turn<'_>) -> Result<()>;
 
-    fn answer(self: Box<Self>, stored: Result<()>);
+    fn answer(self: Box<Self>, stored: Result<(), Fault>);
 }
 
 struct Asked<R: Request> {
@@ -73,14 +72,23 @@ impl<R: Request> Job for Asked<R> {
         Ok(())
     }
 
-    fn answer(self: Box<Self>, stored: Result<()>) {
-        let answer = match stored {
-            Ok(()) => self.answer.unwrap_or(Err(Fault::Closed)),
-            Err(error) => Err(Fault::Engine(error)),
-        };
+    fn answer(self: Box<Self>, stored: Result<(), Fault>) {
+        let Self { answer, tell, .. } = *self;
+        let answer = stored.and_then(|()| answer.unwrap_or(Err(Fault::Closed)));
         // Nobody may be waiting any more.
-        drop(self.tell.send(answer));
+        drop(tell.send(answer));
     }
+}
+
+/// Nothing to do, which shows how it stands with the file.
+struct Nudge;
+
+impl Job for Nudge {
+    fn apply(&mut self, _: &mut Turn<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, _: Result<(), Fault>) {}
 }
 
 impl OnDisk {
@@ -106,7 +114,7 @@ impl OnDisk {
             clock,
             waiting,
             had_sessions: false,
-            unsettled: false,
+            standing: Standing::Sound,
         };
         std::thread::Builder::new()
             .name("libkv-file".to_owned())
@@ -123,11 +131,23 @@ impl OnDisk {
         let (tell, told) = oneshot::channel();
         let job = Box::new(Asked { request: Some(request), answer: None, tell });
         self.jobs.send(job).map_err(|_| Fault::Closed)?;
-        told.await.unwrap_or(Err(Fault::Closed))
+        // The thread answers everything; that it does not can only be a panic within.
+        told.await.unwrap_or_else(|_| Err(error::unknown("the writer's thread has ended").into()))
+    }
+
+    /// Not behind the state's lock: the writer has it while it works.
+    pub(crate) fn revision(&self) -> u64 {
+        self.shared.stored.load(Ordering::Acquire)
     }
 
     pub(crate) fn view(&self) -> Result<FileView> {
-        self.file.view()
+        let view = self.file.view();
+        if view.as_ref().is_err_and(Error::is_transient) {
+            // A read found that the file failed, and nobody writes: the thread is to look at it. It
+            // may have ended, and then nobody can.
+            let _ = self.jobs.send(Box::new(Nudge));
+        }
+        view
     }
 
     pub(crate) fn look_back<T>(&self, look: impl FnOnce(&History, u64) -> Result<T>) -> Result<T> {
@@ -150,8 +170,20 @@ struct Writer {
     clock: Clock,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     had_sessions: bool,
-    /// The file failed and could not be opened again.
-    unsettled: bool,
+    standing: Standing,
+}
+
+/// How it stands with the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Sound,
+    /// The last batch was not stored, and the state is as it was before.
+    Refusing,
+    /// It failed and could not be opened again yet; with the revision of a commit of which nobody
+    /// knows.
+    Unsettled(Option<u64>),
+    /// The last session has ended.
+    Closed,
 }
 
 impl Writer {
@@ -164,17 +196,18 @@ impl Writer {
             };
             let rest = self.waiting.try_iter().take(MAX_BATCH - 1);
             let mut batch: Vec<Box<dyn Job>> = first.into_iter().chain(rest).collect();
-            let stored = self.store(&mut batch);
-            // A closed file was left by everybody: there is nothing to store.
-            if let Err(error) = &stored
-                && error.kind() != ErrorKind::Closed
-            {
+            let stored = match self.standing {
+                Standing::Closed => Err(Fault::Closed),
+                _ => self.store(&mut batch).map_err(Fault::Engine),
+            };
+            if let Err(Fault::Engine(error)) = &stored {
                 tracing::warn!(backend = %FILE, %error, "not stored");
             }
             let sessions = self.shared.state().sessions.len();
             if self.had_sessions && sessions == 0 {
                 // Nobody can come back: the file is free for others as soon as the last has left.
                 self.file.close();
+                self.standing = Standing::Closed;
             }
             self.had_sessions |= sessions > 0;
             for job in batch {
@@ -186,20 +219,33 @@ impl Writer {
     /// How long to wait for the next request.
     fn patience(&self) -> Duration {
         let state = self.shared.state();
-        if state.owes() {
-            return TRY_AGAIN;
+        let next_due = || {
+            let due = self.clock.instant(state.next_due()?);
+            Some(due.saturating_duration_since(Instant::now()))
+        };
+        match self.standing {
+            Standing::Closed => IDLE,
+            Standing::Unsettled(_) => TRY_AGAIN,
+            Standing::Refusing if state.owes() => TRY_AGAIN,
+            Standing::Refusing => next_due().map_or(IDLE, |wait| wait.max(TRY_AGAIN)),
+            Standing::Sound => next_due().unwrap_or(IDLE),
         }
-        state
-            .next_due()
-            .map_or(IDLE, |time| self.clock.instant(time).saturating_duration_since(Instant::now()))
     }
 
     /// Does a batch and stores it; where that fails, the state is as it was before.
     fn store(&mut self, batch: &mut [Box<dyn Job>]) -> Result<()> {
-        if self.unsettled {
-            self.recover(None)?;
+        if let Standing::Unsettled(_) = self.standing {
+            self.settle()?;
         }
-        let mut writing = self.file.begin()?;
+        let mut writing = match self.file.begin() {
+            Ok(writing) => writing,
+            // A reader was the first to find that it failed.
+            Err(_) => {
+                self.standing = Standing::Unsettled(None);
+                self.settle()?;
+                self.file.begin()?
+            }
+        };
         let (worked, revision) = {
             let mut state = self.shared.state();
             let worked = writing.work(|tables| {
@@ -209,69 +255,69 @@ impl Writer {
             });
             (worked, state.revision)
         };
-        let stored = match worked {
-            Ok(()) => {
-                writing.commit(revision).or_else(|error| self.recover(Some((revision, error))))
-            }
-            Err(error) => {
-                drop(writing);
-                self.recover(None).and(Err(error))
-            }
-        };
-        let mut state = self.shared.state();
-        if stored.is_ok() {
-            self.shared.stored.store(state.revision, Ordering::Release);
-            let woken = deliver(&mut state, &self.watchers);
-            drop(state);
-            woken.into_iter().for_each(Waker::wake);
+        if let Err(error) = worked {
+            drop(writing);
+            self.standing = Standing::Unsettled(None);
+            // Where it cannot be opened, this is the first error and the later ones say so.
+            let _ = self.settle();
+            return Err(error);
         }
-        stored
-    }
-
-    /// Opens the file again after a failure and makes the state what the file says. A commit of
-    /// which nobody knows is settled by looking for its revision.
-    fn recover(&mut self, commit: Option<(u64, Error)>) -> Result<()> {
-        self.unsettled = true;
-        let loaded = match self.file.reopen().and_then(|()| self.file.load()) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                return Err(match commit {
-                    Some((_, cause)) => Error::new(ErrorKind::OutcomeUnknown, FILE, "write")
-                        .with_detail("storing failed, and the file cannot be opened again to look")
-                        .with_source(cause),
-                    None => error,
-                });
-            }
-        };
-        self.unsettled = false;
-        let mut state = self.shared.state();
-        match commit {
-            Some((revision, _)) if loaded.revision == revision => Ok(()),
-            Some((_, error)) => {
-                self.roll_back(&mut state, loaded);
-                Err(error)
-            }
-            None => {
-                self.roll_back(&mut state, loaded);
+        match writing.commit(revision) {
+            Ok(()) => {
+                self.standing = Standing::Sound;
+                self.publish();
                 Ok(())
             }
+            Err(error) => self.look_for(revision, error),
         }
+    }
+
+    /// Looks what became of a commit that failed. That it is in the file does not say that it would
+    /// outlive a power failure.
+    fn look_for(&mut self, revision: u64, error: Error) -> Result<()> {
+        self.standing = Standing::Unsettled(Some(revision));
+        let why = match self.settle() {
+            Ok(false) => return Err(error),
+            Ok(true) => "storing failed half way: it is in the file, and may be lost with power",
+            Err(_) => "storing failed, and the file cannot be opened again to look",
+        };
+        Err(error::unknown(why).with_source(error))
+    }
+
+    /// Opens the file again after a failure and makes the state what the file says. Whether a
+    /// commit of which nobody knew is there, its revision tells.
+    fn settle(&mut self) -> Result<bool> {
+        let loaded = self.file.reopen().and_then(|()| self.file.load())?;
+        let before = std::mem::replace(&mut self.standing, Standing::Refusing);
+        if before == Standing::Unsettled(Some(loaded.revision)) {
+            self.publish();
+            return Ok(true);
+        }
+        self.roll_back(&mut self.shared.state(), loaded);
+        Ok(false)
+    }
+
+    /// Tells the world what is stored.
+    fn publish(&self) {
+        let mut state = self.shared.state();
+        self.shared.stored.store(state.revision, Ordering::Release);
+        let woken = deliver(&mut state, &self.watchers);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     fn roll_back(&self, state: &mut State, loaded: Loaded) {
         let mut ended = Vec::new();
-        for told in std::mem::take(&mut state.outbox) {
+        for told in std::mem::take(&mut state.outbox).into_iter().rev() {
             match told {
                 Told::Change(_) => {}
                 Told::Ended(session) => ended.push(Told::Ended(session)),
-                // What was won was not stored: the attempt failed, and the next has its turn.
-                Told::Grant(attempt, _) => {
-                    let left = state.locks.lose(attempt, Loss::NotStored);
-                    state.free_locks.extend(left.map(|left| left.path));
-                }
+                // What was won was not stored: it is won again when it can be.
+                Told::Grant(attempt, _) => state.locks.take_back(attempt),
             }
         }
         state.outbox = ended;
+        state.free_locks = state.locks.unheld();
         // Tokens that were given out without a write count too.
         let stored = self.shared.stored.load(Ordering::Acquire);
         loaded.into_state(state);

@@ -1,0 +1,82 @@
+//! Writes side by side share a commit, and reads do not wait for it.
+
+use std::path::Path;
+
+use libkv_core::{Key, Store, StoreExt, Txn, WatchOptions, WatchTarget};
+
+use super::child::{Child, say};
+use super::{Place, follow, open, run};
+
+const MIB: usize = 1 << 20;
+const WRITERS: usize = 256;
+
+/// What is stored together is written in a fraction of the calls to the system.
+#[test]
+fn writers_side_by_side_share_a_commit() {
+    let place = Place::new();
+    let told = Child::start("write-together", &place.file(), "").line();
+    let (alone, together) = told.split_once(' ').unwrap();
+    let (alone, together): (u64, u64) = (alone.parse().unwrap(), together.parse().unwrap());
+    assert!(4 * together < alone, "{alone} calls one after the other, {together} side by side");
+}
+
+/// Writes one after the other and then side by side, and says how many calls either took.
+pub(super) fn write_together(file: &Path) {
+    run(async {
+        let store = open(file).await;
+        let put = |number: usize| store.put(format!("k/{number}"), "some value");
+        let before = write_calls();
+        for number in 0..WRITERS {
+            put(number).await.unwrap();
+        }
+        let between = write_calls();
+        futures_util::future::try_join_all((0..WRITERS).map(put)).await.unwrap();
+        say(format_args!("{} {}", between - before, write_calls() - between));
+    });
+}
+
+/// How often this process asked the system to write.
+fn write_calls() -> u64 {
+    let counts = std::fs::read_to_string("/proc/self/io").unwrap();
+    let count = counts.lines().find_map(|line| line.strip_prefix("syscw: "));
+    count.unwrap().parse().unwrap()
+}
+
+/// Reads begin and end one after the other while one commit is on its way. If they waited for it,
+/// the first of them would see its end.
+#[test]
+fn reads_go_on_while_much_is_being_stored() {
+    let place = Place::new();
+    run(async {
+        let store = open(&place.file()).await;
+        store.put("a", "1").await.unwrap();
+        let mut rounds = Vec::new();
+        for _ in 0..3 {
+            let writing = (0..16).map(|part| {
+                let mut txn = Txn::new();
+                for number in 0..3 {
+                    let big = vec![part as u8; MIB];
+                    txn = txn.put(format!("big/{part}/{number}"), big).unwrap();
+                }
+                let store = store.clone();
+                tokio::spawn(async move { store.txn(txn).await })
+            });
+            let writing: Vec<_> = writing.collect();
+            tokio::task::yield_now().await;
+            let mut reads = 0;
+            while writing.iter().all(|txn| !txn.is_finished()) {
+                store.get("a").await.unwrap();
+                store.list("a").await.unwrap();
+                let key = WatchTarget::Key(Key::new("a").unwrap());
+                follow(store.watch_opts(&key, WatchOptions::default())).put().await;
+                reads += 1;
+                tokio::task::yield_now().await;
+            }
+            for txn in writing {
+                txn.await.unwrap().unwrap();
+            }
+            rounds.push(reads);
+        }
+        assert!(rounds.iter().any(|reads| *reads >= 10), "reads during each commit: {rounds:?}");
+    });
+}
