@@ -76,10 +76,11 @@ async fn an_opening_that_is_dropped_leaves_no_session_behind() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file:{}?connection_timeout=2s", folder.path().join("s.redb").display());
     let store = libkv::EmbeddedStore::file(folder.path().join("s.redb")).await.unwrap();
-    {
+    for _ in 0..20 {
         let mut opening = std::pin::pin!(store.new_handle());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(opening.as_mut().poll(&mut cx).is_pending());
+        // The file's thread may have answered already; then it is a handle that is dropped.
+        drop(opening.as_mut().poll(&mut cx));
     }
     store.close().await.unwrap();
     open(&url).await.expect("the last session has let go of the file");
