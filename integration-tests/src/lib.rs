@@ -14,11 +14,13 @@
 
 pub mod cases;
 mod contract;
+mod elsewhere;
 mod fixture;
 mod log;
 mod suite;
 
 pub use self::contract::{Row, Sentence, check, sentences, table, test_names};
+pub use self::elsewhere::{ELSEWHERE, Elsewhere};
 pub use self::fixture::{Fixture, Target, Watcher, key};
 pub use self::log::lines_about;
-pub use self::suite::{Case, ELSEWHERE, Elsewhere, PRESENT, SUITES, run, verdict};
+pub use self::suite::{Case, PRESENT, SUITES, run, verdict};

@@ -17,71 +17,11 @@ pub struct Case {
     pub numbers: &'static [&'static str],
 }
 
-/// A test outside the suite that shows a sentence which only certain backends can show.
-#[derive(Debug, Clone, Copy)]
-pub struct Elsewhere {
-    /// The backend that it runs against, or the crate that it belongs to.
-    pub backend: &'static str,
-    /// Its name in the list of the workspace's tests.
-    pub test: &'static str,
-    /// The sentences that it shows.
-    pub numbers: &'static [&'static str],
-}
-
 /// The backends that this workspace has. A sentence tagged with others only waits for them.
 pub const PRESENT: &[&str] = &["embedded", "file"];
 
 /// Where the cases run in the integration tests, a module for each engine.
 pub const SUITES: &[&str] = &["embedded::memory", "embedded::file"];
-
-/// The tests that show a backend's own sentences.
-pub const ELSEWHERE: &[Elsewhere] = &[
-    Elsewhere {
-        backend: "embedded",
-        test: "embedded::a_watch_behind_the_history_gets_the_whole_state",
-        numbers: &["6.16", "6.18"],
-    },
-    Elsewhere {
-        backend: "embedded",
-        test: "embedded::the_whole_history_can_be_watched_from",
-        numbers: &["6.6"],
-    },
-    Elsewhere {
-        backend: "embedded",
-        test: "embedded::each_guard_has_a_lease_of_its_own",
-        numbers: &["7.5"],
-    },
-    Elsewhere {
-        backend: "embedded",
-        test: "embedded::no_capability_is_absent",
-        numbers: &["11.2"],
-    },
-    Elsewhere {
-        backend: "facade",
-        test: "mem_opens_a_fresh_store_each_time",
-        numbers: &["9.1", "9.4", "9.5"],
-    },
-    Elsewhere {
-        backend: "facade",
-        test: "file_opens_the_same_store_again",
-        numbers: &["9.1", "9.4"],
-    },
-    Elsewhere {
-        backend: "facade",
-        test: "a_typed_config_opens_a_store_and_a_second_session_on_it",
-        numbers: &["9.2", "9.5"],
-    },
-    Elsewhere {
-        backend: "facade",
-        test: "an_unknown_parameter_is_refused_with_the_known_ones",
-        numbers: &["9.6"],
-    },
-    Elsewhere {
-        backend: "facade",
-        test: "a_backend_that_is_not_compiled_in_names_its_feature",
-        numbers: &["9.7"],
-    },
-];
 
 /// Runs one case against one backend, in a runtime of its own.
 ///

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use integration_tests::key;
 use libkv_core::{
-    ErrorKind, Event, Key, Lifetime, LifetimeKind, LockOptions, Store, StoreExt, WatchOptions,
-    WatchTarget, WriteOptions,
+    ErrorKind, Event, Key, Lifetime, LifetimeKind, LockOptions, ResyncReason, Store, StoreExt, Txn,
+    WatchOptions, WatchTarget, WriteOptions,
 };
 
 use super::{Place, follow, open, run, soon};
@@ -80,6 +80,39 @@ fn a_watch_goes_on_from_an_index_over_a_restart() {
                 other => panic!("{other:?} is no put"),
             });
             assert!(told.eq(expected[1..].iter().cloned()), "{} events", events.len());
+            store.close().await.unwrap();
+        });
+    }
+}
+
+/// As many changes as the store's README says can be watched from, before and after a restart.
+#[test]
+fn the_history_is_bounded_and_outlives_a_restart() {
+    const TOGETHER: usize = 100;
+    const REVISIONS: usize = 10_000 / TOGETHER;
+    let place = Place::new();
+    let mut indices = Vec::new();
+    for _ in 0..2 {
+        run(async {
+            let store = open(&place.file()).await;
+            while indices.len() <= REVISIONS {
+                let mut txn = Txn::new();
+                for number in 0..TOGETHER {
+                    txn = txn.put(format!("d/{number}"), indices.len().to_string()).unwrap();
+                }
+                indices.push(store.txn(txn).await.unwrap().index);
+            }
+            let tree = WatchTarget::Tree(key("d"));
+            let from = |index| WatchOptions::default().with_from(index);
+            let mut watch = follow(store.watch_opts(&tree, from(indices[0])));
+            let (_, events) = watch.until_synced().await;
+            assert_eq!(events.len(), REVISIONS * TOGETHER);
+            assert!(events.iter().all(|event| matches!(event, Event::Put(_))));
+
+            let mut behind = follow(store.watch_opts(&tree, from(indices[0] - 1)));
+            assert_eq!(behind.until_resync().await, (ResyncReason::Compacted, true));
+            behind.until_synced().await;
+            assert_eq!(behind.state, watch.state);
             store.close().await.unwrap();
         });
     }
