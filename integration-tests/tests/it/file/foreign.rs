@@ -113,21 +113,23 @@ fn a_file_that_may_not_be_written_is_told() {
         store.put("a", "1").await.unwrap();
         store.close().await.unwrap();
     });
-    fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
-    let new = folder.join("new.redb");
+    // Everybody may look into it, and nobody may make a file there.
+    fs::set_permissions(folder, Permissions::from_mode(0o555)).unwrap();
+    let (new, before) = (folder.join("new.redb"), picture_of(&place.file()));
     for (what, file, mode) in [
         ("to read only", place.file(), 0o444),
         ("not to read", place.file(), 0o000),
         ("a new one in a folder that is not ours", new, 0o444),
     ] {
         fs::set_permissions(place.file(), Permissions::from_mode(mode)).unwrap();
-        let before = picture_of(&place.file());
         let told = Child::start_unprivileged("open", &file, "100").line();
         assert!(told.starts_with("PermissionDenied file open: "), "{what}: {told}");
         assert!(told.contains(file.to_str().unwrap()), "{what}: {told}");
         assert!(told.contains("no permission to read and write"), "{what}: {told}");
+        fs::set_permissions(place.file(), Permissions::from_mode(0o444)).unwrap();
         assert_eq!(picture_of(&place.file()), before, "{what}");
     }
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
 }
 
 fn picture_of(file: &Path) -> (Vec<u8>, SystemTime) {

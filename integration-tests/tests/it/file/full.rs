@@ -14,7 +14,6 @@ use super::{follow, open, run};
 pub(super) use waits::{ticks, wait};
 
 const SIZE: usize = 2 << 10;
-const ROOMY: usize = 4 * SIZE;
 
 /// Puts until the disk is full, ever smaller values, so that nothing fits any more.
 async fn fill(store: &impl Store) -> (Vec<(Key, Version)>, Error) {
@@ -77,7 +76,7 @@ fn a_full_disk_refuses_writes_and_shows_the_old_state() {
                 let (_, events) = follow(store.watch_opts(&whole, from)).until_synced().await;
                 assert_eq!(events.len(), written.len(), "what was refused is told");
 
-                disk.resize(ROOMY);
+                disk.make_room();
                 let after = store.put("after", "1").await.expect("there is room");
                 watch.until(|state| state.contains_key(&key("after"))).await;
                 store.close().await.unwrap();
@@ -139,7 +138,7 @@ fn a_watch_begins_anew_where_its_snapshot_broke() {
             let mut watch = follow(store.watch_opts(&big, WatchOptions::default()));
             watch.put().await;
             fill(&store).await;
-            disk.resize(32 << 10);
+            disk.make_room();
             store.delete("big/00").await.unwrap();
             store.put("big/99", "1").await.unwrap();
             let told = watch.until_resync().await;

@@ -1,10 +1,13 @@
 //! File systems of a test's own, in memory: small ones that get full, and read-only ones.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Place;
 
+/// How many times as much is in the way as is free.
+const BALLAST: usize = 3;
 const INSIDE: &str = "LIBKV_FILE_INSIDE";
 
 /// Runs a test where it may mount: here, or in a name space of its own.
@@ -16,11 +19,15 @@ pub(super) fn where_mounting_is_allowed(test: &str, body: impl FnOnce()) {
             let program = std::env::current_exe().unwrap();
             let mut inside = Command::new("unshare");
             inside.args(["--map-root-user", "--mount"]).arg(program).env(INSIDE, "yes");
-            match inside.args(["--exact", test, "--nocapture"]).status() {
-                Ok(status) if status.success() => {}
-                Ok(status) if status.code() == Some(101) => panic!("{test} failed inside unshare"),
-                _ => cannot_mount(&refusal),
+            let Ok(output) = inside.args(["--exact", test, "--nocapture"]).output() else {
+                cannot_mount(&refusal);
+            };
+            let said = String::from_utf8_lossy(&output.stdout);
+            if !said.contains("running ") {
+                cannot_mount(&format!("{refusal}; {}", String::from_utf8_lossy(&output.stderr)));
             }
+            println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+            assert!(said.contains("1 passed"), "{test} failed in a name space of its own");
         }
     }
 }
@@ -46,34 +53,36 @@ pub(super) struct Small {
 }
 
 impl Small {
-    /// One of so many KiB.
-    pub(super) fn new(size: usize) -> Self {
+    /// One with so many KiB that are free.
+    pub(super) fn new(free: usize) -> Self {
         let place = Place::new();
-        let options = format!("size={size}k");
+        let options = format!("size={}k", (1 + BALLAST) * free);
         let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], place.folder.path());
         mounted.expect("a small file system can be mounted");
-        Self { place }
+        let small = Self { place };
+        fs::write(small.ballast(), vec![0; (BALLAST * free) << 10]).unwrap();
+        small
     }
 
     pub(super) fn path(&self) -> &Path {
         self.place.folder.path()
     }
 
-    pub(super) fn file(&self) -> std::path::PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.place.file()
     }
 
-    /// Makes it so many KiB large.
-    pub(super) fn resize(&self, size: usize) {
-        self.remount(&format!("remount,size={size}k"));
+    /// Makes room for several times as much as there was.
+    pub(super) fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
     }
 
     pub(super) fn make_read_only(&self) {
-        self.remount("remount,ro");
+        mount(&["-o", "remount,bind,ro"], self.path()).expect("it can be made read-only");
     }
 
-    fn remount(&self, options: &str) {
-        mount(&["-o", options], self.path()).expect("it can be mounted otherwise");
+    fn ballast(&self) -> PathBuf {
+        self.path().join("ballast")
     }
 }
 

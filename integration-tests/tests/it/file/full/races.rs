@@ -10,7 +10,7 @@ use libkv_core::{Error, Key, Store, StoreExt, Txn, Version, WriteOptions};
 use super::super::child::Child;
 use super::super::mount::{Small, where_mounting_is_allowed};
 use super::super::{open, run};
-use super::{ROOMY, SIZE, assert_full, fill};
+use super::{SIZE, assert_full, fill};
 
 const WRITERS: usize = 64;
 
@@ -61,7 +61,7 @@ async fn fill_with_many(disk: &Small, size: usize) {
     drop(store);
     let store = open(&disk.file()).await;
     check(&store, &outcomes).await;
-    disk.resize(1 << 14);
+    disk.make_room();
     store.put("after", "1").await.expect("there is room");
 }
 
@@ -116,7 +116,7 @@ fn a_file_that_was_moved_is_still_the_same() {
             let store = open(&disk.file()).await;
             fs::rename(disk.file(), &moved).unwrap();
             let (written, _) = fill(&store).await;
-            disk.resize(ROOMY);
+            disk.make_room();
             store.put("after", "1").await.expect("there is room");
             store.close().await.unwrap();
             assert!(!disk.file().exists());

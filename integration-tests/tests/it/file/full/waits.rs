@@ -9,7 +9,7 @@ use libkv_core::{ErrorKind, Event, Lifetime, LockOptions, Store, StoreExt, Write
 use super::super::child::{Child, say};
 use super::super::mount::{Small, where_mounting_is_allowed};
 use super::super::{follow, open, open_within, run, soon};
-use super::{ROOMY, SIZE, assert_full, fill};
+use super::{SIZE, assert_full, fill};
 
 /// A session that ends while nothing can be stored: its keys go when there is room.
 #[test]
@@ -30,7 +30,7 @@ fn a_session_that_ends_on_a_full_disk_takes_its_keys_along_later() {
                 assert!(store.exists("mine").await.unwrap(), "{error}");
             }
             assert_eq!(other.get("mine").await.unwrap_err().kind(), ErrorKind::Closed);
-            disk.resize(ROOMY);
+            disk.make_room();
             let Event::Delete { key, .. } = watch.next().await else {
                 panic!("a delete was due");
             };
@@ -58,7 +58,7 @@ fn a_store_that_is_closed_on_a_full_disk_is_closed() {
             assert_eq!(store.put("a", "1").await.unwrap_err().kind(), ErrorKind::Closed);
             // What is left of the store does not take the file back.
             tokio::time::sleep(Duration::from_millis(700)).await;
-            disk.resize(ROOMY);
+            disk.make_room();
             let again = open_within(&disk.file(), Duration::ZERO).await.unwrap();
             assert_eq!(again.get("mine").await.unwrap_err().kind(), ErrorKind::KeyNotFound);
             assert_eq!(again.list("fill").await.unwrap().len(), written.len());
@@ -93,7 +93,7 @@ fn a_waiter_on_a_full_disk_gets_its_lock_when_there_is_room() {
             }
             tokio::time::sleep(Duration::from_millis(1200)).await;
             assert!(!store.exists("lock").await.unwrap(), "the value was stored after all");
-            disk.resize(ROOMY);
+            disk.make_room();
             let mut last = token;
             for _ in 0..2 {
                 let next = soon("the lock", told.recv()).await.unwrap();
@@ -115,7 +115,7 @@ fn waiting_for_room_costs_no_work() {
         let child = Child::start("wait-on-a-full-disk", &disk.file(), "");
         let busy: u64 = child.line().parse().unwrap();
         assert!(busy < 50, "{busy} of about 200 ticks were spent on trying");
-        disk.resize(ROOMY);
+        disk.make_room();
         assert_eq!(child.line(), "gone");
     });
 }
