@@ -9,6 +9,7 @@ const ALONE: &[&[&str]] = &[
     &["--package", "libkv"],
     &["--package", "libkv", "--features", "embedded"],
     &["--package", "libkv-cli"],
+    &["--package", "libkv-bench"],
     &["--package", "integration-tests"],
     &["--package", "xtask"],
 ];

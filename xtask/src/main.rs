@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command-line program talks to its user")]
 
+mod bench;
 mod command;
 mod contract;
 mod lint;
@@ -18,6 +19,8 @@ test [ARGS]    prepare what this machine lacks, run every test, count the cases 
 lint           formatting, clippy with denied warnings, documentation, dependencies
 soak [WHAT]    run for long what is short in a test run: embedded, where processes that write to the
                file are killed 500 times
+bench WHAT     measure side by side and print medians and ratios; WHAT is `embedded`
+               (further ARGS: --rounds N, --dir DIR, --only TEXT)
 counts         print the counts of the last `test` once more
 contract       print every sentence of the contract with the cases that show it
 help           this text";
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(&rest),
         Some("lint") => lint::run_all(),
         Some("soak") => soak::run(&rest),
+        Some("bench") => bench::run_all(&rest),
         Some("counts") => test::print_counts(),
         Some("contract") => contract::run_table(),
         None | Some("help" | "--help" | "-h") => {

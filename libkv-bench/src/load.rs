@@ -1,0 +1,105 @@
+//! The work that both sides are given.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use crate::lab::Done;
+use crate::sides::{Name, Side};
+
+const VALUE_BYTES: usize = 256;
+/// How many keys are put at once where a store is filled.
+const FILLED_AT_ONCE: usize = 8192;
+
+/// The keys of a store, in order.
+pub(crate) fn names(keys: usize) -> Done<Arc<[Name]>> {
+    (0..keys).map(Name::new).collect()
+}
+
+/// Some of the keys of a store, spread over all of them.
+pub(crate) fn some_names(keys: usize, most: usize) -> Done<Arc<[Name]>> {
+    (0..keys).step_by(keys.div_ceil(most).max(1)).map(Name::new).collect()
+}
+
+/// A value that shares its bytes with no other.
+pub(crate) fn value(number: usize) -> Bytes {
+    vec![number.to_le_bytes()[0]; VALUE_BYTES].into()
+}
+
+/// Puts each key once.
+pub(crate) async fn fill<S: Side>(side: S, names: Arc<[Name]>) -> Done {
+    for (chunk, part) in names.chunks(FILLED_AT_ONCE).enumerate() {
+        let pairs = part.iter().enumerate().map(|(at, name)| (name.clone(), value(chunk + at)));
+        side.fill(&pairs.collect::<Vec<_>>()).await?;
+    }
+    Ok(())
+}
+
+/// Gets keys at random and returns the seconds that one took.
+pub(crate) async fn gets<S: Side>(
+    side: S,
+    names: Arc<[Name]>,
+    tasks: usize,
+    ops: usize,
+) -> Done<f64> {
+    spread(tasks, ops, |mut random, ops| {
+        let (side, names) = (side.clone(), names.clone());
+        async move {
+            for _ in 0..ops {
+                std::hint::black_box(side.get(&names[random.usize(..names.len())]).await?);
+            }
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// Overwrites keys at random and returns the seconds that one took.
+pub(crate) async fn puts<S: Side>(
+    side: S,
+    names: Arc<[Name]>,
+    tasks: usize,
+    ops: usize,
+) -> Done<f64> {
+    let values: Arc<[Bytes]> = (0..16).map(value).collect();
+    spread(tasks, ops, |mut random, ops| {
+        let (side, names, values) = (side.clone(), names.clone(), values.clone());
+        async move {
+            for op in 0..ops {
+                let name = &names[random.usize(..names.len())];
+                side.put(name, values[op % values.len()].clone()).await?;
+            }
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// Divides `ops` operations among tasks that run at once; each has random numbers of its own, the
+/// same every time.
+async fn spread<F: Future<Output = Done> + Send + 'static>(
+    tasks: usize,
+    ops: usize,
+    work: impl Fn(fastrand::Rng, usize) -> F,
+) -> Done<f64> {
+    let share = ops / tasks;
+    let start = Instant::now();
+    let mut running = JoinSet::new();
+    for task in 0..tasks as u64 {
+        running.spawn(work(fastrand::Rng::with_seed(task), share));
+    }
+    while let Some(done) = running.join_next().await {
+        done??;
+    }
+    Ok(start.elapsed().as_secs_f64() / (share * tasks) as f64)
+}
+
+/// Lists everything and returns the seconds that it took.
+pub(crate) async fn list<S: Side>(side: S, keys: usize) -> Done<f64> {
+    let start = Instant::now();
+    let listed = side.list().await?;
+    let took = start.elapsed().as_secs_f64();
+    if listed == keys { Ok(took) } else { Err(format!("listed {listed} of {keys} keys").into()) }
+}

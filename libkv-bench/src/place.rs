@@ -1,0 +1,43 @@
+//! Where the measurements are taken.
+
+use std::path::Path;
+
+use crate::lab::{Done, WORKERS};
+
+/// The machine and the disk, for who reads the figures later.
+pub(crate) fn describe(dir: &Path) -> Done<String> {
+    let cpus = std::thread::available_parallelism()?;
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    Ok(format!(
+        "{cpus} processors (load {load} at the start), runtime with {WORKERS} threads, files on {}",
+        file_system(dir)?
+    ))
+}
+
+/// The kind of the file system that a folder is on, as the system tells it.
+fn file_system(dir: &Path) -> Done<String> {
+    let dir = dir.canonicalize()?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    let holding = mounts.filter(|(place, _)| dir.starts_with(place));
+    // Of several on one place, the last hides the others.
+    let kind = holding.max_by_key(|(place, _)| place.len()).map(|(_, kind)| kind);
+    Ok(match kind {
+        Some("tmpfs" | "ramfs") => "memory, NOT A DISK: a commit costs nothing here".to_owned(),
+        Some(kind) => kind.to_owned(),
+        None => "a file system that the system does not name".to_owned(),
+    })
+}
+
+/// The most memory that this process had.
+pub(crate) fn peak_memory() -> Done<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = peak.and_then(|text| text.trim().strip_suffix(" kB"));
+    let kibibytes: u64 = kibibytes.ok_or("the system does not tell the peak of memory")?.parse()?;
+    Ok(kibibytes * 1024)
+}
