@@ -85,7 +85,9 @@ impl Home {
             if !run.out.is_empty() && !run.out.ends_with(b"\n") {
                 text.push('\n');
             }
-            text.extend(run.err.lines().map(|line| format!("! {line}\n")));
+            let folder = self.path().display().to_string();
+            let words = run.err.replace(&folder, "[FOLDER]");
+            text.extend(words.lines().map(|line| format!("! {line}\n")));
             if run.code != 0 {
                 writeln!(text, "[{}]", run.code).unwrap();
             }
