@@ -1,0 +1,396 @@
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use etcd_client::Error as ClientError;
+use libkv_core::{BackendName, Error, ErrorKind};
+use tonic::{Code, ConnectError, Status};
+
+/// The name of the backend in errors and versions.
+pub(crate) const ETCD: BackendName = BackendName::new("etcd");
+
+/// What a failed exchange with a server means.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) verdict: Verdict,
+    /// What the error is for a read, and for a write that surely did not happen.
+    pub(crate) kind: ErrorKind,
+    /// There was no connection, and none could be made.
+    pub(crate) unreached: bool,
+    advice: String,
+    transient: Option<bool>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What may be done after a failed exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The cluster refused it and did nothing; so would every member.
+    Refused,
+    /// This member did nothing, because it could not be reached or has no leader: another may.
+    Elsewhere,
+    /// The server refused the token, and did nothing.
+    Token,
+    /// A write may have happened.
+    Unknown,
+}
+
+impl Fault {
+    fn new(verdict: Verdict, kind: ErrorKind, advice: impl Into<String>) -> Self {
+        let advice = advice.into();
+        Self { verdict, kind, unreached: false, advice, transient: None, source: None }
+    }
+
+    fn unreached() -> Self {
+        let fault = Self::new(Verdict::Elsewhere, ErrorKind::NotReachable, "no connection");
+        Self { unreached: true, ..fault }
+    }
+
+    fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// No answer in time.
+    pub(crate) fn silent(waited: Duration) -> Self {
+        let advice = format!("no answer within {waited:?}");
+        Self::new(Verdict::Unknown, ErrorKind::Timeout, advice)
+    }
+
+    /// No connection in time.
+    pub(crate) fn unconnected(waited: Duration) -> Self {
+        let advice = format!("no connection within {waited:?}");
+        let fault = Self::new(Verdict::Elsewhere, ErrorKind::Timeout, advice);
+        Self { unreached: true, ..fault }
+    }
+
+    /// The same of a login, which is no part of the call that waits for it.
+    pub(crate) fn before_the_call(mut self) -> Self {
+        if self.verdict == Verdict::Unknown {
+            self.verdict = Verdict::Elsewhere;
+        }
+        self
+    }
+
+    /// A member that answers and knows no leader.
+    pub(crate) fn no_leader() -> Self {
+        Self::new(Verdict::Elsewhere, ErrorKind::NotReachable, "the member has no leader")
+    }
+
+    /// The server's word that a lease does not exist, in one of its two forms.
+    pub(crate) fn is_lease_gone(&self) -> bool {
+        self.advice.contains(LEASE_GONE)
+    }
+
+    /// Trying again later does not help, whatever the kind.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.transient == Some(false)
+    }
+
+    /// The lease's number is taken.
+    pub(crate) fn is_lease_taken(&self) -> bool {
+        self.advice.contains(LEASE_TAKEN)
+    }
+
+    /// The revision that was asked for is no longer kept.
+    pub(crate) fn is_compacted(&self) -> bool {
+        self.advice.contains(COMPACTED)
+    }
+
+    /// The answer was longer than what is accepted at once.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.advice.contains(TOO_LONG)
+    }
+
+    /// The error that the caller gets; `wrote` says whether it was a write.
+    pub(crate) fn into_error(self, operation: &'static str, endpoint: &str, wrote: bool) -> Error {
+        let unknown = wrote && self.verdict == Verdict::Unknown;
+        let kind = if unknown { ErrorKind::OutcomeUnknown } else { self.kind };
+        let mut error =
+            Error::new(kind, ETCD, operation).with_detail(format!("{endpoint}: {}", self.advice));
+        if let Some(transient) = self.transient.filter(|_| !unknown) {
+            error = error.with_transient(transient);
+        }
+        match self.source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}
+
+/// What the client's error means. The texts are those of etcd's `api/v3rpc/rpctypes/error.go`.
+pub(crate) fn judge(error: ClientError) -> Fault {
+    match error {
+        ClientError::GRpcStatus(status) => judge_status(status),
+        ClientError::TransportError(error) => judge_transport(error),
+        // The client's own words for a reply with a time to live of zero.
+        ClientError::LeaseKeepAliveError(text) if text == "lease not found" => {
+            Fault::new(Verdict::Refused, ErrorKind::Other, LEASE_GONE)
+        }
+        ClientError::InvalidUri(error) => {
+            Fault::new(Verdict::Refused, ErrorKind::InvalidConfig, "the host is no address")
+                .caused_by(error)
+        }
+        // The stream of requests ended before the answer came.
+        error @ (ClientError::WatchError(_) | ClientError::LeaseKeepAliveError(_)) => {
+            Fault::new(Verdict::Unknown, ErrorKind::NotReachable, BROKEN).caused_by(error)
+        }
+        error => Fault::new(Verdict::Unknown, ErrorKind::Other, "the client failed")
+            .caused_by(error),
+    }
+}
+
+/// What a watch's reason for its cancellation means. It is the whole text of the server's status.
+pub(crate) fn judge_reason(reason: &str) -> Fault {
+    judge_text(Code::Unknown, reason)
+        .unwrap_or_else(|| Fault::new(Verdict::Unknown, ErrorKind::Other, reason))
+}
+
+fn judge_status(status: Status) -> Fault {
+    if let Some(fault) = judge_tls(&status) {
+        return fault.caused_by(status);
+    }
+    if causes(&status).any(|cause| cause.is::<ConnectError>()) {
+        return Fault::unreached().caused_by(status);
+    }
+    // The client's own trouble has a cause, and the server's word has none.
+    if status.source().is_some() {
+        return Fault::new(Verdict::Unknown, ErrorKind::NotReachable, BROKEN).caused_by(status);
+    }
+    let fault = judge_text(status.code(), status.message()).unwrap_or_else(|| {
+        let (verdict, kind, advice) = judge_code(status.code());
+        Fault::new(verdict, kind, advice)
+    });
+    fault.caused_by(status)
+}
+
+/// A connection that could not be made.
+fn judge_transport(error: tonic::transport::Error) -> Fault {
+    match judge_tls(&error) {
+        Some(fault) => fault.caused_by(error),
+        None => Fault::unreached().caused_by(error),
+    }
+}
+
+/// Trouble with TLS, which rustls reports as invalid data; trying again does not mend it.
+fn judge_tls(error: &(dyn StdError + 'static)) -> Option<Fault> {
+    let is_invalid = |cause: &(dyn StdError + 'static)| {
+        let io = cause.downcast_ref::<io::Error>();
+        io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
+    };
+    causes(error).find(|cause| is_invalid(*cause))?;
+    let connecting = causes(error).any(|cause| {
+        cause.is::<ConnectError>() || cause.is::<tonic::transport::Error>()
+    });
+    let verdict = if connecting { Verdict::Elsewhere } else { Verdict::Unknown };
+    let advice = "the TLS handshake failed; look at the certificates, the server's name, and \
+                  whether the port speaks TLS";
+    Some(Fault { transient: Some(false), ..Fault::new(verdict, ErrorKind::NotReachable, advice) })
+}
+
+fn judge_text(code: Code, text: &str) -> Option<Fault> {
+    let row = TEXTS.iter().find(|(part, ..)| text.contains(part))?;
+    let (part, verdict, kind, advice) = *row;
+    // With this text a member refuses at its door; with others of this code it may have begun.
+    if part == NO_LEADER && !matches!(code, Code::Unavailable | Code::Unknown) {
+        return None;
+    }
+    let transient = (kind == ErrorKind::Other && advice == BUSY).then_some(true);
+    Some(Fault { transient, ..Fault::new(verdict, kind, advice) })
+}
+
+fn judge_code(code: Code) -> (Verdict, ErrorKind, &'static str) {
+    match code {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::ResourceExhausted => {
+            (Verdict::Refused, ErrorKind::Other, "the server refused it")
+        }
+        Code::PermissionDenied | Code::Unauthenticated => {
+            (Verdict::Refused, ErrorKind::PermissionDenied, "the server refused it")
+        }
+        Code::Unavailable => {
+            (Verdict::Unknown, ErrorKind::NotReachable, "the server was not available")
+        }
+        Code::DeadlineExceeded => (Verdict::Unknown, ErrorKind::Timeout, "the server was late"),
+        _ => (Verdict::Unknown, ErrorKind::Other, "the server failed"),
+    }
+}
+
+/// An error and what caused it, outermost first.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (**error).source())
+}
+
+const BROKEN: &str = "the connection broke; if the server speaks TLS, write etcds://";
+const BUSY: &str = "the server has too many requests";
+const NO_LEADER: &str = "etcdserver: no leader";
+const LEASE_GONE: &str = "the lease is gone";
+const LEASE_TAKEN: &str = "the lease's number is taken";
+const COMPACTED: &str = "the revision is compacted";
+const TOO_LONG: &str = "the answer is too long";
+
+/// The server's texts that say more than their code, with what they mean.
+const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
+    use ErrorKind::{InvalidConfig, NotReachable, Other, PermissionDenied, Timeout, TooLarge};
+    use Verdict::{Elsewhere, Refused, Token, Unknown};
+    &[
+        (NO_LEADER, Elsewhere, NotReachable, "the member has no leader"),
+        ("etcdserver: invalid auth token", Token, PermissionDenied, "the token was refused"),
+        ("etcdserver: revision of auth store is old", Token, PermissionDenied, "the token is old"),
+        ("etcdserver: permission denied", Refused, PermissionDenied, "the user lacks the right"),
+        (
+            "etcdserver: user name is empty",
+            Refused,
+            PermissionDenied,
+            "the server asks who this is; give a user and a password",
+        ),
+        (
+            "etcdserver: authentication failed",
+            Refused,
+            PermissionDenied,
+            "the user or the password is wrong",
+        ),
+        (
+            "etcdserver: authentication is not enabled",
+            Refused,
+            InvalidConfig,
+            "the server has no users; leave user and password out",
+        ),
+        ("etcdserver: requested lease not found", Refused, Other, LEASE_GONE),
+        ("etcdserver: lease already exists", Refused, Other, LEASE_TAKEN),
+        ("required revision has been compacted", Refused, Other, COMPACTED),
+        ("decoded message length too large", Refused, TooLarge, TOO_LONG),
+        (
+            "etcdserver: request is too large",
+            Refused,
+            TooLarge,
+            "the server takes less at once than its usual 1.5 MiB",
+        ),
+        (
+            "etcdserver: too many operations in txn",
+            Refused,
+            TooLarge,
+            "the server takes fewer operations than its usual 128",
+        ),
+        (
+            "etcdserver: mvcc: database space exceeded",
+            Refused,
+            Other,
+            "the server's database is full; compact, defragment and disarm its alarm",
+        ),
+        ("etcdserver: too many requests", Refused, Other, BUSY),
+        ("etcdserver: not capable", Refused, Other, "the server is too old for this"),
+        ("etcdserver: corrupt cluster", Refused, Other, "the cluster reports that it is corrupt"),
+        ("etcdserver: rpc not supported for learner", Elsewhere, NotReachable, "it is a learner"),
+        ("etcdserver: request timed out", Unknown, Timeout, "the cluster did not agree in time"),
+        ("etcdserver: leader changed", Unknown, NotReachable, "the leader changed"),
+        ("etcdserver: server stopped", Unknown, NotReachable, "the server stopped"),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: Code, text: &str) -> Fault {
+        judge(ClientError::GRpcStatus(Status::new(code, text)))
+    }
+
+    #[test]
+    fn the_servers_words_are_understood() {
+        use ErrorKind::{NotReachable, Other, PermissionDenied, Timeout, TooLarge};
+        use Verdict::{Elsewhere, Refused, Token, Unknown};
+        for (code, text, verdict, kind) in [
+            (Code::Unavailable, "etcdserver: no leader", Elsewhere, NotReachable),
+            (Code::Unavailable, "etcdserver: leader changed", Unknown, NotReachable),
+            (Code::Unavailable, "etcdserver: request timed out", Unknown, Timeout),
+            (
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to connection lost",
+                Unknown,
+                Timeout,
+            ),
+            (Code::Unavailable, "etcdserver: server stopped", Unknown, NotReachable),
+            (Code::Unavailable, "something new", Unknown, NotReachable),
+            (Code::Unauthenticated, "etcdserver: invalid auth token", Token, PermissionDenied),
+            (
+                Code::InvalidArgument,
+                "etcdserver: revision of auth store is old",
+                Token,
+                PermissionDenied,
+            ),
+            (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                Refused,
+                PermissionDenied,
+            ),
+            (Code::InvalidArgument, "etcdserver: user name is empty", Refused, PermissionDenied),
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+                Refused,
+                PermissionDenied,
+            ),
+            (Code::InvalidArgument, "etcdserver: request is too large", Refused, TooLarge),
+            (Code::InvalidArgument, "etcdserver: duplicate key given in txn", Refused, Other),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+                Refused,
+                Other,
+            ),
+            (Code::DeadlineExceeded, "context deadline exceeded", Unknown, Timeout),
+            (Code::Cancelled, "", Unknown, Other),
+            (Code::Unknown, "raft: stopped", Unknown, Other),
+            (Code::Internal, "", Unknown, Other),
+        ] {
+            let fault = status(code, text);
+            assert_eq!((fault.verdict, fault.kind), (verdict, kind), "{code:?} {text}");
+        }
+        assert!(status(Code::NotFound, "etcdserver: requested lease not found").is_lease_gone());
+        assert!(status(Code::FailedPrecondition, "etcdserver: lease already exists").is_lease_taken());
+        let compacted = "etcdserver: mvcc: required revision has been compacted";
+        assert!(status(Code::OutOfRange, compacted).is_compacted());
+        let keeper = ClientError::LeaseKeepAliveError("lease not found".to_owned());
+        assert!(judge(keeper).is_lease_gone());
+    }
+
+    #[test]
+    fn a_reason_is_found_inside_the_text_of_a_status() {
+        let reason = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+        assert_eq!(judge_reason(reason).verdict, Verdict::Token);
+        let reason = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+        assert_eq!(judge_reason(reason).kind, ErrorKind::PermissionDenied);
+        assert_eq!(judge_reason("a new reason").verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn only_a_write_that_may_have_happened_is_unknown() {
+        let lost = || status(Code::Unavailable, "etcdserver: leader changed");
+        assert_eq!(lost().into_error("put", "h:1", true).kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(lost().into_error("get", "h:1", false).kind(), ErrorKind::NotReachable);
+        let refused = || status(Code::PermissionDenied, "etcdserver: permission denied");
+        let error = refused().into_error("put", "h:1", true);
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert_eq!(error.to_string(), "etcd put: permission denied: h:1: the user lacks the right");
+        assert!(!error.is_transient() && error.source().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_refused_left_nothing() {
+        let endpoint = tonic::transport::Endpoint::from_static("http://127.0.0.1:1");
+        let fault = judge(ClientError::TransportError(endpoint.connect().await.unwrap_err()));
+        assert_eq!((fault.verdict, fault.kind), (Verdict::Elsewhere, ErrorKind::NotReachable));
+        let channel = etcd_client::Channel::Tonic(endpoint.connect_lazy());
+        let client = etcd_client::Client::from_channel(channel, None).await.unwrap();
+        let fault = judge(client.kv_client().put("a", "b", None).await.unwrap_err());
+        assert_eq!((fault.verdict, fault.kind), (Verdict::Elsewhere, ErrorKind::NotReachable));
+    }
+}

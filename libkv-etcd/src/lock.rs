@@ -1,0 +1,355 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use libkv_core::{
+    Deadline, Error, ErrorKind, Fence, FencingToken, Held, Key, LockSession, Result, SessionState,
+    Wait,
+};
+use tokio::time::{Instant, timeout};
+
+use crate::error::ETCD;
+use crate::handle::Handle;
+use crate::hub::{Subscription, closed};
+use crate::lease::{Lease, Purpose, revoke, seconds};
+use crate::mailbox::Note;
+use crate::names::Span;
+use crate::queue::{Joined, Place, Queue};
+
+const LOCK: &str = "lock";
+/// A node is made and deleted, and changes no more often than that.
+const NODE_CHANGES: usize = 8;
+/// The server's kind of a deletion (`Event.EventType` in its `kv.proto`).
+const DELETE: i32 = 1;
+
+/// One attempt at a lock.
+pub(crate) struct EtcdLock {
+    handle: Arc<Handle>,
+    key: Key,
+    queue: Queue,
+    value: Option<Bytes>,
+    ttl: Duration,
+    /// The lease's number, from before it was asked for: what a dropped attempt may have left.
+    lease_id: Option<i64>,
+    held: Option<Possession>,
+}
+
+/// What holding a lock needs.
+struct Possession {
+    place: Place,
+    /// The revision of the value that was written with the lock.
+    value: Option<i64>,
+    lease: Lease,
+    node: Subscription,
+    valid_until: Deadline,
+}
+
+impl EtcdLock {
+    pub(crate) fn new(
+        handle: Arc<Handle>,
+        key: Key,
+        value: Option<Bytes>,
+        ttl: Duration,
+    ) -> Self {
+        let queue = Queue::new(handle.cluster.clone(), handle.names.name(&key));
+        Self { handle, key, queue, value, ttl, lease_id: None, held: None }
+    }
+
+    fn error(&self, kind: ErrorKind, detail: &str) -> Error {
+        Error::new(kind, ETCD, LOCK).with_key(&self.key).with_detail(detail)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.handle.cluster.operation_timeout
+    }
+
+    async fn take(&mut self, wait: Wait) -> Result<Possession> {
+        let begun = Instant::now();
+        let mut id = Purpose::Lock.new_id();
+        self.lease_id = Some(id);
+        self.handle.note_lock(id, LOCK)?;
+        // The server watches the node before it is made. Both are on their way together.
+        let mut node = self.watch_node(id);
+        let (seconds, deadline) = (seconds(self.ttl), self.deadline());
+        let cluster = &self.handle.cluster;
+        let granted = Lease::grant(cluster, &mut id, Purpose::Lock, seconds, LOCK, deadline).await;
+        let mut lease = granted?;
+        if self.lease_id != Some(id) {
+            // The number was somebody's, and the lease has another.
+            self.handle.forget_lock(self.lease_id.unwrap_or_default());
+            self.lease_id = Some(id);
+            self.handle.note_lock(id, LOCK)?;
+            node = self.watch_node(id);
+        }
+        self.handle.check_granted(self.ttl, lease.ttl(), LOCK)?;
+        opened(&mut node).await?;
+        // Kept alive while it waits, which may be long.
+        let mut unsure = false;
+        let outcome = tokio::select! {
+            taken = self.wait_in_queue(id, wait, begun, &mut node) => taken,
+            reason = lease.keep(|life| {
+                unsure = life.state(Instant::now().into_std()) != SessionState::Connected;
+            }) => {
+                let silent = self.error(ErrorKind::Timeout, "the place in the queue was lost");
+                Err(silent.with_source(reason))
+            }
+            () = self.handle.closing() => Err(closed(LOCK)),
+        };
+        let (place, value) = match outcome {
+            // Nobody knows whether somebody else holds it.
+            Err(error) if unsure && error.kind() == ErrorKind::CannotLock => {
+                return Err(self.error(ErrorKind::Timeout, "the server does not answer"));
+            }
+            outcome => outcome?,
+        };
+        let valid_until = Deadline::at(lease.life.deadline());
+        self.handle.note_held(id, &valid_until);
+        Ok(Possession { place, value, lease, node, valid_until })
+    }
+
+    fn watch_node(&self, lease: i64) -> Subscription {
+        self.handle.hub.open(Span::one(self.queue.node(lease)), None, NODE_CHANGES)
+    }
+
+    /// Joins the queue, and waits until nobody is in front. Returns the place and the revision of
+    /// the value.
+    async fn wait_in_queue(
+        &self,
+        lease: i64,
+        wait: Wait,
+        begun: Instant,
+        node: &mut Subscription,
+    ) -> Result<(Place, Option<i64>)> {
+        let value = self.value.as_ref();
+        loop {
+            let joined = match wait {
+                Wait::Never => self.queue.join_if_free(lease, value, self.deadline()).await?,
+                _ => self.queue.join(lease, value, self.deadline()).await?,
+            };
+            let place = match joined {
+                Joined::Busy => return Err(self.busy()),
+                Joined::First(place) => {
+                    let written = value.map(|_| place.revision);
+                    return Ok((place, written));
+                }
+                Joined::Behind(place, None) => place,
+                Joined::Behind(_, Some(_)) if wait == Wait::Never => return Err(self.busy()),
+                Joined::Behind(place, Some(older)) => {
+                    let waiting = self.wait_for(&place, older);
+                    let first = match wait {
+                        Wait::AtMost(longest) => {
+                            let left = longest.saturating_sub(begun.elapsed());
+                            timeout(left, waiting).await.map_err(|_| self.busy())??
+                        }
+                        _ => waiting.await?,
+                    };
+                    if !first {
+                        // Somebody deleted the node: the queue must be joined anew.
+                        forget_deletion(node, &place).await?;
+                        continue;
+                    }
+                    place
+                }
+            };
+            let Some(value) = value else {
+                return Ok((place, None));
+            };
+            match self.queue.write_value(&place, value, self.deadline()).await? {
+                Some(revision) => return Ok((place, Some(revision))),
+                None => forget_deletion(node, &place).await?,
+            }
+        }
+    }
+
+    /// Waits until nobody is in front; false if the own node is gone.
+    ///
+    /// The server watches from now on before the older node is looked at once more: a watch from a
+    /// past revision would be served only every 100 ms.
+    async fn wait_for(&self, place: &Place, mut older: Vec<u8>) -> Result<bool> {
+        loop {
+            let mut watch = self.handle.hub.open(Span::one(older.clone()), None, NODE_CHANGES);
+            opened(&mut watch).await?;
+            loop {
+                match self.queue.look(place, self.deadline()).await? {
+                    None => return Ok(false),
+                    Some(None) => return Ok(true),
+                    Some(Some(same)) if same == older => changed(&mut watch).await?,
+                    Some(Some(other)) => {
+                        older = other;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn busy(&self) -> Error {
+        self.error(ErrorKind::CannotLock, "somebody else holds it")
+    }
+}
+
+/// Waits until the server watches.
+async fn opened(watch: &mut Subscription) -> Result<()> {
+    loop {
+        match watch.next().await {
+            Note::Opened { .. } => return Ok(()),
+            Note::Failed(error) => return Err(error),
+            Note::Closed => return Err(closed(LOCK)),
+            _ => {}
+        }
+    }
+}
+
+/// Waits until the watched node may have changed.
+async fn changed(watch: &mut Subscription) -> Result<()> {
+    match watch.next().await {
+        Note::Failed(error) => Err(error),
+        Note::Closed => Err(closed(LOCK)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads what the watch of the own node says of a node that is known to be gone, so that its
+/// deletion is not taken for that of the next.
+async fn forget_deletion(node: &mut Subscription, gone: &Place) -> Result<()> {
+    loop {
+        match node.next().await {
+            Note::Change(event) => {
+                let kv = event.kv.as_ref();
+                let newer = kv.is_some_and(|kv| kv.mod_revision > gone.revision);
+                if newer && event.r#type == DELETE {
+                    return Ok(());
+                }
+            }
+            Note::Failed(error) => return Err(error),
+            Note::Closed => return Err(closed(LOCK)),
+            // What was missed cannot be told apart any more; whoever holds looks for itself.
+            Note::Lagged | Note::Compacted | Note::Rewound => return Ok(()),
+            Note::Opened { .. } | Note::Level { .. } => {}
+        }
+    }
+}
+
+/// Shows the length of the value and never the value.
+impl fmt::Debug for EtcdLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdLock")
+            .field("key", &self.key)
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .field("ttl", &self.ttl)
+            .field("held", &self.held.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl LockSession for EtcdLock {
+    async fn acquire(&mut self, wait: Wait) -> Result<Held> {
+        let taken = self.take(wait).await.map_err(|error| error.or_key(&self.key));
+        let held = taken.map_err(not_taken)?;
+        let token = u64::try_from(held.place.revision).unwrap_or_default();
+        let token = FencingToken::new(token);
+        let node = String::from_utf8_lossy(&held.place.node).into_owned();
+        let fence = Fence::new(ETCD, self.key.clone(), token, node);
+        let valid_until = held.valid_until.clone();
+        self.held = Some(held);
+        Ok(Held::new(token, fence, valid_until))
+    }
+
+    async fn keep(&mut self) -> Error {
+        let lost = |detail: &str| {
+            Error::new(ErrorKind::LockLost, ETCD, LOCK).with_key(&self.key).with_detail(detail)
+        };
+        let Some(held) = &mut self.held else {
+            return lost("it was never obtained");
+        };
+        let Possession { place, lease, node, valid_until, .. } = held;
+        let watching = watch_over(&self.handle, &self.queue, place, node);
+        tokio::select! {
+            reason = watching => lost(reason),
+            reason = lease.keep(|life| match life.state(Instant::now().into_std()) {
+                SessionState::Lost => valid_until.expire(),
+                _ => valid_until.extend_to(life.deadline()),
+            }) => lost("its lease is over").with_source(reason),
+            () = self.handle.closing() => lost("its handle was closed"),
+        }
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        let Some(id) = self.lease_id.take() else {
+            return Ok(());
+        };
+        self.handle.forget_lock(id);
+        let Some(held) = self.held.take() else {
+            return revoke(&self.handle.cluster, id, self.deadline()).await;
+        };
+        let left = self.queue.leave(&held.place, held.value, self.deadline()).await;
+        // The lease is of no use any more, whatever came of it.
+        self.handle.retire(id);
+        match left {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.error(ErrorKind::LockLost, "its node was gone")),
+            Err(error) => Err(error.or_key(&self.key)),
+        }
+    }
+
+    fn again(&self) -> Box<dyn LockSession> {
+        let (handle, key) = (self.handle.clone(), self.key.clone());
+        Box::new(Self::new(handle, key, self.value.clone(), self.ttl))
+    }
+}
+
+/// A lock whose fate is unknown is not obtained: what it may have left is tidied up.
+fn not_taken(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::OutcomeUnknown => {
+            let kept = Error::new(ErrorKind::Timeout, ETCD, LOCK)
+                .with_detail("the server did not say whether it was obtained");
+            match error.key() {
+                Some(key) => kept.with_key(key).with_source(error.clone()),
+                None => kept.with_source(error),
+            }
+        }
+        _ => error,
+    }
+}
+
+/// Watches the node of a lock that is held, and returns why it is not any more.
+async fn watch_over(
+    handle: &Handle,
+    queue: &Queue,
+    place: &Place,
+    node: &mut Subscription,
+) -> &'static str {
+    loop {
+        match node.next().await {
+            Note::Change(event) => {
+                let kv = event.kv.as_ref();
+                let newer = kv.is_some_and(|kv| kv.mod_revision > place.revision);
+                match (newer, event.r#type == DELETE) {
+                    (true, true) => return "its node was deleted by others",
+                    (true, false) => return "its node was overwritten by others",
+                    (false, _) => {}
+                }
+            }
+            Note::Rewound => return "the server's history went back",
+            Note::Closed => return "its handle was closed",
+            // The lease says when it ends; without the right to watch nobody else does.
+            Note::Failed(_) => return std::future::pending().await,
+            Note::Lagged => node.listen_again(),
+            Note::Compacted => {
+                *node = handle.hub.open(Span::one(place.node.clone()), None, NODE_CHANGES);
+            }
+            Note::Opened { .. } => {}
+            Note::Level { .. } => continue,
+        }
+        // Something may have been missed, so the node is looked at. Where that fails the deadline
+        // decides.
+        let deadline = Instant::now() + handle.cluster.operation_timeout;
+        if let Ok(None) = queue.look(place, deadline).await {
+            return "its node was deleted by others";
+        }
+    }
+}
