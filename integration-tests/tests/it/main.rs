@@ -2,4 +2,5 @@
 
 mod embedded;
 mod file;
+mod harness;
 mod wrong;
