@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "this is for tests")]
 
+pub(crate) mod certificates;
 pub(crate) mod container;
 pub(crate) mod etcd;
 pub(crate) mod exec;

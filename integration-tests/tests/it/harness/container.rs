@@ -22,12 +22,12 @@ static REAPER: LazyLock<Reaper> = LazyLock::new(Reaper::start);
 const TRIES: usize = 10;
 
 /// What to start.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Recipe {
     pub(super) image: String,
     pub(super) program: &'static str,
-    /// The arguments, once it is known which port of the host leads to which in the container.
-    pub(super) args: Arc<dyn Fn(&[u16]) -> Vec<String> + Send + Sync>,
+    /// Its arguments, where `{0}` stands for the port here that leads to the first of `ports`.
+    pub(super) args: Vec<String>,
     pub(super) environment: Vec<(String, String)>,
     pub(super) files: Vec<(String, Vec<u8>)>,
     /// The ports inside that are to be reached from here.
@@ -190,7 +190,7 @@ impl Recipe {
         let (name, tag) = split(&self.image);
         let image = GenericImage::new(name, tag).with_entrypoint(self.program);
         let mut request = image
-            .with_cmd((self.args)(ports))
+            .with_cmd(self.args.iter().map(|arg| fill(arg, ports)))
             .with_label(LABEL, REAPER.run())
             .with_startup_timeout(Duration::from_secs(60))
             .with_host_config_modifier(|host| {
@@ -217,6 +217,13 @@ impl Recipe {
             None => request,
         }
     }
+}
+
+fn fill(arg: &str, ports: &[u16]) -> String {
+    let filled = |arg: String, (index, port): (usize, &u16)| {
+        arg.replace(&format!("{{{index}}}"), &port.to_string())
+    };
+    ports.iter().enumerate().fold(arg.to_owned(), filled)
 }
 
 /// Splits an image's name from its tag; a registry may have a port too.

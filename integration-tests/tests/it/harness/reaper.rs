@@ -1,5 +1,5 @@
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Containers and networks with this label are removed at the end of the run that it names.
 pub(super) const LABEL: &str = "libkv-test-run";
@@ -23,8 +23,8 @@ networks=$(docker network ls --quiet --filter "label=$1")
 #[derive(Debug)]
 pub(super) struct Reaper {
     run: String,
-    /// The end of this process closes it, whatever ends it.
-    _alive: ChildStdin,
+    /// The end of this process closes its input, whatever ends this process.
+    _process: Child,
 }
 
 impl Reaper {
@@ -34,8 +34,7 @@ impl Reaper {
         reaper.args(["-c", SCRIPT, "libkv-reaper", &format!("{LABEL}={run}")]);
         // In a group of its own, an interrupt at the terminal does not reach it.
         reaper.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut reaper = reaper.spawn().expect("sh starts");
-        Self { run, _alive: reaper.stdin.take().expect("it is piped") }
+        Self { run, _process: reaper.spawn().expect("sh starts") }
     }
 
     /// The name of this run, which everything is labelled with.

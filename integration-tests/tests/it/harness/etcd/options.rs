@@ -1,5 +1,4 @@
-use std::sync::Arc;
-
+use crate::harness::certificates::Issued;
 use crate::harness::container::Recipe;
 
 /// The ports inside: for clients, and for health and metrics.
@@ -18,17 +17,15 @@ pub(crate) struct Options {
     member: Option<Member>,
 }
 
-/// What a server needs to speak TLS to its clients, in the PEM format.
+/// What a server needs to speak TLS to its clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     /// The authority that signed the server's certificate, and those of clients where they need one.
-    pub(crate) ca: String,
+    pub(crate) authority: String,
     /// The server's certificate, for the name or address that clients connect to, and for
-    /// `localhost`. Where clients need one, it must be good for a client too: the server uses it to
-    /// talk to itself, and `etcdctl` in its container uses it.
-    pub(crate) certificate: String,
-    /// Its private key.
-    pub(crate) key: String,
+    /// `localhost`. Where clients need one, the server uses it to talk to itself, and so does
+    /// `etcdctl` in its container.
+    pub(crate) server: Issued,
     /// Whether clients need a certificate.
     pub(crate) client_certificates: bool,
 }
@@ -71,9 +68,9 @@ impl Options {
         let mut environment = Vec::new();
         let mut files = Vec::new();
         if let Some(tls) = &self.tls {
-            files.push((CA.to_owned(), tls.ca.clone().into()));
-            files.push((CERTIFICATE.to_owned(), tls.certificate.clone().into()));
-            files.push((KEY.to_owned(), tls.key.clone().into()));
+            files.push((CA.to_owned(), tls.authority.clone().into()));
+            files.push((CERTIFICATE.to_owned(), tls.server.certificate.clone().into()));
+            files.push((KEY.to_owned(), tls.server.key.clone().into()));
             let of_etcdctl =
                 |name: &str, value: &str| (format!("ETCDCTL_{name}"), value.to_owned());
             environment.push(of_etcdctl("ENDPOINTS", "https://localhost:2379"));
@@ -86,17 +83,16 @@ impl Options {
         let network =
             self.member.as_ref().map(|member| (member.network.clone(), member.name.clone()));
         let in_memory = self.in_memory.then_some(DATA);
-        let args = Arc::new(move |ports: &[u16]| self.args(ports[0]));
-        let program = "etcd";
+        let (program, args) = ("etcd", self.args());
         Recipe { image, program, args, environment, files, ports: PORTS, network, in_memory }
     }
 
-    fn args(&self, port: u16) -> Vec<String> {
+    fn args(&self) -> Vec<String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut args = vec![
             format!("--data-dir={DATA}"),
             format!("--listen-client-urls={scheme}://0.0.0.0:2379"),
-            format!("--advertise-client-urls={scheme}://127.0.0.1:{port}"),
+            format!("--advertise-client-urls={scheme}://127.0.0.1:{{0}}"),
             "--listen-metrics-urls=http://0.0.0.0:2381".to_owned(),
             "--log-level=warn".to_owned(),
             // A killed process leaves what it wrote to the system. Only a killed machine would not,

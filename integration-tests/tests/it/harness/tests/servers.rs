@@ -1,4 +1,5 @@
-use crate::harness::etcd::{self, Cluster, Options, Server};
+use crate::harness::certificates::Authority;
+use crate::harness::etcd::{self, Cluster, Options, Server, Tls};
 
 async fn put(server: &Server, key: &str, value: &str) {
     server.exec_with(&["etcdctl", "put", key], value.to_owned()).await.text();
@@ -51,6 +52,23 @@ async fn a_paused_server_takes_connections_and_does_not_answer() {
 }
 
 #[tokio::test]
+async fn a_server_speaks_tls_to_who_has_a_certificate() {
+    let authority = Authority::new();
+    let tls = Tls {
+        authority: authority.pem(),
+        server: authority.issue("server", &["localhost", "127.0.0.1"]),
+        client_certificates: true,
+    };
+    let server = Server::start(Options::default().with_tls(tls)).await;
+    put(&server, "a", "1").await;
+    assert_eq!(get(&server, "a").await, "1\n");
+    for [flag, value] in [["--cert", ""], ["--endpoints", "http://localhost:2379"]] {
+        let refused = ["etcdctl", "--command-timeout=1s", flag, value, "get", "a"];
+        assert_ne!(server.exec(&refused).await.code, 0, "{flag}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_runs_on_can_be_ended_both_ways() {
     let server = Server::start(Options::default()).await;
     let mut holder = server.spawn(&["etcdctl", "lock", "--ttl=60", "l"]).await;
@@ -66,6 +84,7 @@ async fn a_program_that_runs_on_can_be_ended_both_ways() {
 #[tokio::test]
 async fn an_isolated_member_is_reached_by_clients_only() {
     let cluster = Cluster::start(3).await;
+    assert_eq!(cluster.endpoints().len(), 3);
     let cut = cluster.leader().await;
     cluster.isolate(cut).await;
     let others = cluster.leader().await;
