@@ -30,6 +30,10 @@ pub(crate) fn prepare() -> Done {
         // Newer releases of Debian have the client in a package of its own.
         apt::install(&["docker-cli"])?;
     }
+    if answers() {
+        // Only the client was missing, or the package has started the engine.
+        return Ok(());
+    }
     if Path::new("/run/systemd/system").exists() {
         let mut start = Command::new("systemctl");
         start.args(["start", "docker"]);

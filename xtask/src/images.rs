@@ -8,9 +8,31 @@ const BASE: &str = "libkv-test-base:trixie";
 const SERVERS: &str = "libkv-test-servers";
 const SUITE: &str = "trixie";
 const OTHERWISE: &str = "or name another image in LIBKV_TEST_IMAGE_ETCD";
+/// What names the image of a server to the tests. Any image will do whose program has that name.
+const NAMES: &[&str] = &["LIBKV_TEST_IMAGE_ETCD"];
+
+/// Makes sure that the tests can start their servers, and gives the variables that say from what.
+/// An image that the environment names is taken; Docker fetches it where it is not there.
+pub(crate) fn prepare() -> Done<Vec<(&'static str, String)>> {
+    engine::prepare()?;
+    let unnamed: Vec<_> = NAMES.iter().filter(|name| std::env::var_os(name).is_none()).collect();
+    if unnamed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let image = made()?;
+    Ok(unnamed.into_iter().map(|name| (*name, image.clone())).collect())
+}
+
+/// Makes the images, for whoever runs the tests without this program.
+pub(crate) fn run_all() -> Done {
+    engine::prepare()?;
+    let image = made()?;
+    println!("xtask: the servers are in {image}");
+    Ok(())
+}
 
 /// Makes the image with the servers where it is not there, and says its name.
-pub(crate) fn made() -> Done<String> {
+fn made() -> Done<String> {
     let folder = root().join("xtask/images");
     let recipe = std::fs::read(folder.join("Dockerfile"))
         .map_err(|error| format!("the recipe of the images cannot be read: {error}"))?;
@@ -31,14 +53,6 @@ pub(crate) fn made() -> Done<String> {
     // What tests look for that are run without this program.
     run(docker(&["tag", &image, &format!("{SERVERS}:latest")]))?;
     Ok(image)
-}
-
-/// Makes the images, for whoever runs the tests without this program.
-pub(crate) fn run_all() -> Done {
-    engine::prepare()?;
-    let image = made()?;
-    println!("xtask: the servers are in {image}");
-    Ok(())
 }
 
 /// Makes an image of a small Debian, from the mirror that this machine has its packages from.

@@ -2,12 +2,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::command::{Done, cargo, run_reading, work_dir};
-use crate::{engine, images};
+use crate::images;
 
 /// The package whose tests are made against real servers.
 const WITH_SERVERS: &str = "integration-tests";
-/// Names the image of a server to the tests.
-const IMAGE: &str = "LIBKV_TEST_IMAGE_ETCD";
 
 /// The suites that must have run, as the first two parts of their tests' names.
 const SUITES: &[&str] = &["embedded::memory", "embedded::file"];
@@ -22,8 +20,8 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     let mut tests = cargo(&[&["test", "--all-features", "--no-fail-fast"], &given[..]].concat());
     if given.iter().any(|arg| arg.contains("workspace") || arg.contains(WITH_SERVERS)) {
-        match prepare() {
-            Ok(image) => drop(image.map(|image| tests.env(IMAGE, image))),
+        match images::prepare() {
+            Ok(images) => drop(tests.envs(images)),
             // A part of the tests may need no server; those that do will fail.
             Err(error) if !whole => eprintln!("xtask: {error}"),
             Err(error) => return Err(error),
@@ -65,13 +63,6 @@ fn names_packages(args: &[&str]) -> bool {
         }) || (arg.starts_with("-p") && !arg.starts_with("--"))
     };
     args.iter().take_while(|arg| **arg != "--").any(names)
-}
-
-/// Makes sure that the tests can start their servers, and says which image has them, unless the
-/// environment does.
-fn prepare() -> Done<Option<String>> {
-    engine::prepare()?;
-    if std::env::var_os(IMAGE).is_some() { Ok(None) } else { images::made().map(Some) }
 }
 
 /// What the test runner said.
