@@ -78,7 +78,10 @@ pub(crate) fn read(mut command: Command) -> Done<String> {
 
 fn show(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
-        Some(format!("{}={:?} ", name.to_string_lossy(), value?.to_string_lossy()))
+        let name = name.to_string_lossy();
+        // The address of a proxy may have a password in it.
+        let value = if name.ends_with("_proxy") { "***".into() } else { value?.to_string_lossy() };
+        Some(format!("{name}={value:?} "))
     });
     let args = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();

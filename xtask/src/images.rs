@@ -45,7 +45,7 @@ fn made() -> Done<String> {
         // The machine reaches its mirror, also one on itself. A network of containers may not.
         build.args(["--network", "host"]);
         for (variable, proxy) in apt::proxies() {
-            build.args(["--build-arg", &format!("{variable}={proxy}")]);
+            build.env(variable, proxy).args(["--build-arg", variable]);
         }
         build.arg(&folder);
         run(build)?;
