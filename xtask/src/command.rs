@@ -2,6 +2,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::protoc;
+
 /// What a chore ends in; the text says what to do.
 pub(crate) type Done<T = ()> = Result<T, String>;
 
@@ -21,11 +23,21 @@ pub(crate) fn work_dir() -> Done<PathBuf> {
     Ok(dir)
 }
 
-/// The cargo that runs this.
+/// The cargo that runs this, told of the protoc that was prepared.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
+    if let Some(protoc) = protoc::ours() {
+        command.env("PROTOC", protoc);
+    }
     command
+}
+
+/// Where a program is, if it is where programs are looked for.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|path| path.is_file())
 }
 
 /// Runs a command and shows what it prints.
@@ -66,7 +78,10 @@ pub(crate) fn read(mut command: Command) -> Done<String> {
 
 fn show(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
-        Some(format!("{}={:?} ", name.to_string_lossy(), value?.to_string_lossy()))
+        let name = name.to_string_lossy();
+        // The address of a proxy may have a password in it.
+        let value = if name.ends_with("_proxy") { "***".into() } else { value?.to_string_lossy() };
+        Some(format!("{name}={value:?} "))
     });
     let args = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();

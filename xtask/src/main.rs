@@ -2,10 +2,14 @@
 
 #![allow(clippy::print_stdout, reason = "a command-line program talks to its user")]
 
+mod apt;
 mod bench;
 mod command;
 mod contract;
+mod engine;
+mod images;
 mod lint;
+mod protoc;
 mod soak;
 mod test;
 
@@ -16,6 +20,9 @@ cargo xtask COMMAND
 
 test [ARGS]    prepare what this machine lacks, run every test, count the cases of each backend
                (ARGS go to cargo test, such as -p libkv-core or a part of a test's name)
+images         make the Docker image with the servers of the tests, once, as root
+protoc         print the path of a protoc, made once where none is here, for cargo commands that are
+               not run through this: export PROTOC=$(cargo xtask protoc)
 lint           formatting, clippy with denied warnings, documentation, dependencies
 soak [WHAT]    run for long what is short in a test run: embedded, where processes that write to the
                file are killed 500 times
@@ -30,12 +37,14 @@ fn main() -> ExitCode {
     let command = args.next();
     let rest: Vec<String> = args.collect();
     let done = match command.as_deref() {
-        Some("test") => test::run(&rest),
-        Some("lint") => lint::run_all(),
-        Some("soak") => soak::run(&rest),
-        Some("bench") => bench::run_all(&rest),
+        Some("test") => protoc::prepare().and_then(|()| test::run(&rest)),
+        Some("lint") => protoc::prepare().and_then(|()| lint::run_all()),
+        Some("soak") => protoc::prepare().and_then(|()| soak::run(&rest)),
+        Some("bench") => protoc::prepare().and_then(|()| bench::run_all(&rest)),
+        Some("contract") => protoc::prepare().and_then(|()| contract::run_table()),
         Some("counts") => test::print_counts(),
-        Some("contract") => contract::run_table(),
+        Some("images") => images::run_all(),
+        Some("protoc") => protoc::print_path(),
         None | Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())

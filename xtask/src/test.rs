@@ -2,20 +2,31 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::command::{Done, cargo, run_reading, work_dir};
+use crate::images;
+
+/// The package whose tests are made against real servers.
+const WITH_SERVERS: &str = "integration-tests";
 
 /// The suites that must have run, as the first two parts of their tests' names.
 const SUITES: &[&str] = &["embedded::memory", "embedded::file"];
 
 /// Prepares, runs every test, and counts.
 pub(crate) fn run(args: &[String]) -> Done {
-    prepare();
     let mut counts = Counts::default();
     let whole = args.is_empty();
     let mut given: Vec<&str> = args.iter().map(String::as_str).collect();
-    if whole {
-        given.push("--workspace");
+    if !names_packages(&given) {
+        given.insert(0, "--workspace");
     }
-    let tests = cargo(&[&["test", "--all-features", "--no-fail-fast"], &given[..]].concat());
+    let mut tests = cargo(&[&["test", "--all-features", "--no-fail-fast"], &given[..]].concat());
+    if given.iter().any(|arg| arg.contains("workspace") || arg.contains(WITH_SERVERS)) {
+        match images::prepare() {
+            Ok(images) => drop(tests.envs(images)),
+            // A part of the tests may need no server; those that do will fail.
+            Err(error) if !whole => eprintln!("xtask: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
     let mut ended = run_reading(tests, |line| counts.read(line));
     if whole {
         // What a program sees that leaves the backends out.
@@ -44,9 +55,14 @@ pub(crate) fn print_counts() -> Done {
     Ok(())
 }
 
-/// Says what the tests need beyond cargo. The embedded store needs nothing.
-fn prepare() {
-    println!("xtask: the tests of this workspace need cargo and crates, and nothing is missing");
+/// Whether the arguments say which packages are tested. What follows `--` is for the tests.
+fn names_packages(args: &[&str]) -> bool {
+    let names = |arg: &&str| {
+        ["--package", "--workspace", "--all", "--manifest-path"].iter().any(|name| {
+            arg.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        }) || (arg.starts_with("-p") && !arg.starts_with("--"))
+    };
+    args.iter().take_while(|arg| **arg != "--").any(names)
 }
 
 /// What the test runner said.
@@ -97,6 +113,16 @@ fn is_case_of(name: &str, suite: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_are_seen_among_the_arguments() {
+        for args in [&["-p", "x"][..], &["-px"], &["--package=x", "y"], &["--workspace"]] {
+            assert!(names_packages(args), "{args:?}");
+        }
+        for args in [&[][..], &["name"], &["--packages"], &["name", "--", "-p"]] {
+            assert!(!names_packages(args), "{args:?}");
+        }
+    }
 
     #[test]
     fn the_runners_words_are_counted() {

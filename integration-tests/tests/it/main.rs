@@ -1,5 +1,7 @@
 //! The contract, held against every backend of this workspace.
 
 mod embedded;
+mod etcd;
 mod file;
+mod harness;
 mod wrong;

@@ -1,0 +1,36 @@
+//! etcd, on real servers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use integration_tests::Target;
+use libkv_core::{Config, Host, Key, Result, Store};
+use libkv_etcd::{EtcdConfig, EtcdStore};
+
+use crate::harness::etcd;
+
+/// A plain server that everybody shares; each case has a root of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Plain;
+
+#[async_trait]
+impl Target for Plain {
+    async fn open(&self, root: &Key) -> Result<Arc<dyn Store>> {
+        let config = config(&[etcd::shared().await.endpoint()]);
+        let common = config.common.clone().with_root(root.clone());
+        Ok(Arc::new(EtcdStore::open(config.with_common(common)).await?))
+    }
+}
+
+/// How to open a store at these endpoints, each as host and port.
+pub(crate) fn config(endpoints: &[String]) -> EtcdConfig {
+    let host = |endpoint: &String| {
+        let (name, port) = endpoint.rsplit_once(':').expect("a host and a port");
+        Host::new(name, Some(port.parse().expect("a port")))
+    };
+    EtcdConfig::new(endpoints.iter().map(host)).with_common(Config::default())
+}
+
+mod plain {
+    integration_tests::conformance!(tests for crate::etcd::Plain);
+}
