@@ -1,7 +1,8 @@
 use std::io;
 use std::sync::{Mutex, Once, PoisonError};
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 /// Everything that was logged in this process: cases run side by side, so each looks for its keys.
 static LINES: Mutex<String> = Mutex::new(String::new());
@@ -10,11 +11,10 @@ static INSTALLED: Once = Once::new();
 /// Collects all `tracing` events of the process from now on.
 pub(crate) fn install() {
     INSTALLED.call_once(|| {
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(Collector)
-            .finish();
+        // What clients log of every frame is theirs, and there is much of it.
+        let ours = filter_fn(|event| event.target().starts_with("libkv"));
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Collector);
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(ours));
         // Somebody else's subscriber would take the lines away, and the cases about them fail.
         let _ = tracing::subscriber::set_global_default(subscriber);
     });
@@ -37,13 +37,5 @@ impl io::Write for Collector {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Collector {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        Self
     }
 }

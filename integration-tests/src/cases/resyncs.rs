@@ -52,14 +52,15 @@ pub async fn from_an_index_come_the_changes_after_it(f: &Fixture) {
     assert_eq!(events, [b, a_and_c[0].clone(), a_and_c[1].clone(), gone.clone()]);
     let (_, _, mut events) = told(tree(), second.last_index()).await;
     events[..2].sort();
-    assert_eq!(events, [a_and_c[0].clone(), a_and_c[1].clone(), gone.clone()]);
-    let (_, _, events) = told(tree(), third.index).await;
-    assert_eq!(events, [gone]);
+    assert_eq!(events, [a_and_c[0].clone(), a_and_c[1].clone(), gone]);
+    let mut after = f.follow(watch_from(f, tree(), third.index));
+    let (deleted, deleted_at) = after.delete().await;
+    assert_eq!(deleted.as_str(), "d/b");
     let (_, _, events) = told(WatchTarget::Key(key("d/a")), first).await;
     assert_eq!(events, a_and_c[..1]);
-    let (mut watch, synced, events) = told(WatchTarget::Key(key("d/b")), third.index + 1).await;
+    let (mut watch, synced, events) = told(WatchTarget::Key(key("d/b")), deleted_at).await;
     assert_eq!(events, []);
-    assert!(synced > third.index, "{synced} does not cover {}", third.index);
+    assert!(synced >= deleted_at, "{synced} does not cover {deleted_at}");
     let version = f.other.put("d/b", "2").await.expect("a put");
     assert_eq!(watch.put().await.version, version);
 }
