@@ -64,9 +64,8 @@ impl Cluster {
     /// Looks for a member that has a leader.
     pub(crate) async fn reach(&self, deadline: Instant) -> Result<()> {
         let call = Call { operation: "open", lane: Lane::Calls, way: Way::Read, deadline };
-        let status = self.call(&call, |mut at: Connection| async move {
-            at.maintenance.status().await
-        });
+        let status =
+            self.call(&call, |mut at: Connection| async move { at.maintenance.status().await });
         match status.await {
             Ok(status) if status.leader() != 0 => Ok(()),
             // The door of a member refuses calls without a leader, and not this one.
@@ -122,8 +121,7 @@ impl Cluster {
         let share = begun + call.deadline.saturating_duration_since(begun) / SHARE;
         let share = if self.members.len() == 1 { call.deadline } else { share };
         let connecting = timeout_at(share, member.connection(call.lane)).await;
-        let connection =
-            connecting.unwrap_or_else(|_| Err(Fault::unconnected(begun.elapsed())))?;
+        let connection = connecting.unwrap_or_else(|_| Err(Fault::unconnected(begun.elapsed())))?;
         let until = if call.way == Way::Write { call.deadline } else { share };
         let answer = timeout_at(until, request(connection.clone())).await;
         let fault = match answer {
@@ -235,8 +233,14 @@ mod tests {
         assert_eq!(next(&fault(Code::Unavailable, "etcdserver: leader changed")), Next::GiveUp);
         assert_eq!(next(&Fault::silent(PAUSE)), Next::GiveUp);
         assert_eq!(next(&Fault::no_leader()), Next::AtOnce);
-        assert_eq!(next(&fault(Code::Unauthenticated, "etcdserver: invalid auth token")), Next::AtOnce);
-        assert_eq!(next(&fault(Code::PermissionDenied, "etcdserver: permission denied")), Next::GiveUp);
+        assert_eq!(
+            next(&fault(Code::Unauthenticated, "etcdserver: invalid auth token")),
+            Next::AtOnce
+        );
+        assert_eq!(
+            next(&fault(Code::PermissionDenied, "etcdserver: permission denied")),
+            Next::GiveUp
+        );
     }
 
     #[test]

@@ -132,8 +132,11 @@ impl Endpoint {
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
-        let transport =
-            self.transport.connect().await.map_err(|error| judge(ClientError::TransportError(error)))?;
+        let transport = self
+            .transport
+            .connect()
+            .await
+            .map_err(|error| judge(ClientError::TransportError(error)))?;
         let client = self.log_in(transport).await.map_err(judge)?;
         Ok(Connection {
             kv: client.kv_client().max_decoding_message_size(LONGEST_ANSWER),
@@ -194,9 +197,8 @@ async fn tls_options(tls: &TlsConfig) -> Result<TlsOptions> {
 }
 
 async fn read(pem: &PemSource, what: &str) -> Result<Vec<u8>> {
-    let invalid = |detail: String| {
-        Error::new(ErrorKind::InvalidConfig, ETCD, "open").with_detail(detail)
-    };
+    let invalid =
+        |detail: String| Error::new(ErrorKind::InvalidConfig, ETCD, "open").with_detail(detail);
     let (text, place) = match pem {
         PemSource::Bytes(pem) => (pem.to_vec(), what.to_owned()),
         PemSource::File(path) => {

@@ -134,8 +134,9 @@ pub(crate) fn judge(error: ClientError) -> Fault {
         error @ (ClientError::WatchError(_) | ClientError::LeaseKeepAliveError(_)) => {
             Fault::new(Verdict::Unknown, ErrorKind::NotReachable, BROKEN).caused_by(error)
         }
-        error => Fault::new(Verdict::Unknown, ErrorKind::Other, "the client failed")
-            .caused_by(error),
+        error => {
+            Fault::new(Verdict::Unknown, ErrorKind::Other, "the client failed").caused_by(error)
+        }
     }
 }
 
@@ -178,9 +179,8 @@ fn judge_tls(error: &(dyn StdError + 'static)) -> Option<Fault> {
         io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
     };
     causes(error).find(|cause| is_invalid(*cause))?;
-    let connecting = causes(error).any(|cause| {
-        cause.is::<ConnectError>() || cause.is::<tonic::transport::Error>()
-    });
+    let connecting = causes(error)
+        .any(|cause| cause.is::<ConnectError>() || cause.is::<tonic::transport::Error>());
     let verdict = if connecting { Verdict::Elsewhere } else { Verdict::Unknown };
     let advice = "the TLS handshake failed; look at the certificates, the server's name, and \
                   whether the port speaks TLS";
@@ -206,9 +206,7 @@ fn judge_code(code: Code) -> (Verdict, ErrorKind, &'static str) {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unimplemented
-        | Code::ResourceExhausted => {
-            (Verdict::Refused, ErrorKind::Other, "the server refused it")
-        }
+        | Code::ResourceExhausted => (Verdict::Refused, ErrorKind::Other, "the server refused it"),
         Code::PermissionDenied | Code::Unauthenticated => {
             (Verdict::Refused, ErrorKind::PermissionDenied, "the server refused it")
         }
@@ -325,12 +323,7 @@ mod tests {
                 Token,
                 PermissionDenied,
             ),
-            (
-                Code::PermissionDenied,
-                "etcdserver: permission denied",
-                Refused,
-                PermissionDenied,
-            ),
+            (Code::PermissionDenied, "etcdserver: permission denied", Refused, PermissionDenied),
             (Code::InvalidArgument, "etcdserver: user name is empty", Refused, PermissionDenied),
             (
                 Code::InvalidArgument,
@@ -340,12 +333,7 @@ mod tests {
             ),
             (Code::InvalidArgument, "etcdserver: request is too large", Refused, TooLarge),
             (Code::InvalidArgument, "etcdserver: duplicate key given in txn", Refused, Other),
-            (
-                Code::ResourceExhausted,
-                "etcdserver: mvcc: database space exceeded",
-                Refused,
-                Other,
-            ),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Refused, Other),
             (Code::DeadlineExceeded, "context deadline exceeded", Unknown, Timeout),
             (Code::Cancelled, "", Unknown, Other),
             (Code::Unknown, "raft: stopped", Unknown, Other),
@@ -355,7 +343,9 @@ mod tests {
             assert_eq!((fault.verdict, fault.kind), (verdict, kind), "{code:?} {text}");
         }
         assert!(status(Code::NotFound, "etcdserver: requested lease not found").is_lease_gone());
-        assert!(status(Code::FailedPrecondition, "etcdserver: lease already exists").is_lease_taken());
+        assert!(
+            status(Code::FailedPrecondition, "etcdserver: lease already exists").is_lease_taken()
+        );
         let compacted = "etcdserver: mvcc: required revision has been compacted";
         assert!(status(Code::OutOfRange, compacted).is_compacted());
         let keeper = ClientError::LeaseKeepAliveError("lease not found".to_owned());

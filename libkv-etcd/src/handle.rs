@@ -237,8 +237,9 @@ impl Handle {
         });
         let ending = async { (self.session.end().await, locks.await) };
         let late = |_| {
-            Error::new(ErrorKind::Timeout, ETCD, "close")
-                .with_detail("the server could not be told; what is left ends with its time to live")
+            Error::new(ErrorKind::Timeout, ETCD, "close").with_detail(
+                "the server could not be told; what is left ends with its time to live",
+            )
         };
         let (session, locks) = timeout_at(deadline, ending).await.map_err(late)?;
         let failed = |error| Error::new(ErrorKind::Other, ETCD, "close").with_source(error);

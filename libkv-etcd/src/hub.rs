@@ -79,8 +79,7 @@ impl Hub {
     pub(crate) fn open(&self, span: Span, start: Option<i64>, buffer: usize) -> Subscription {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let mailbox = Arc::new(Mailbox::new(buffer));
-        let watch =
-            Watch { span, next: start, opened: false, mailbox: mailbox.clone() };
+        let watch = Watch { span, next: start, opened: false, mailbox: mailbox.clone() };
         if self.orders.send(Order::Open(id, watch)).is_err() {
             mailbox.say(Note::Closed);
         }
@@ -472,7 +471,6 @@ impl Watch {
         self.next = Some(last + 1);
         self.mailbox.add(events.into_iter());
     }
-
 }
 
 impl History {

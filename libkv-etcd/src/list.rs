@@ -94,9 +94,12 @@ impl Listing {
             self.seen = true;
             return match self.opts.foreign {
                 Foreign::Skip => Ok(None),
-                _ => Err(Error::new(ErrorKind::InvalidKey, ETCD, LIST).with_key(&self.dir).with_detail(
-                    format!("the stored name {:?} is no key", String::from_utf8_lossy(&kv.key)),
-                )),
+                _ => Err(Error::new(ErrorKind::InvalidKey, ETCD, LIST)
+                    .with_key(&self.dir)
+                    .with_detail(format!(
+                        "the stored name {:?} is no key",
+                        String::from_utf8_lossy(&kv.key)
+                    ))),
             };
         };
         self.seen = true;
@@ -113,7 +116,11 @@ impl Listing {
     }
 
     /// Nothing to list is an error where nothing is there at all.
-    async fn demand_anything(&mut self, hidden: usize, deadline: tokio::time::Instant) -> Result<()> {
+    async fn demand_anything(
+        &mut self,
+        hidden: usize,
+        deadline: tokio::time::Instant,
+    ) -> Result<()> {
         if self.dir.is_root() || self.handle.exists(&self.dir, LIST, deadline).await? {
             return Ok(());
         }
@@ -128,8 +135,7 @@ impl Listing {
     async fn any_below(&self, deadline: tokio::time::Instant) -> Result<bool> {
         let span: Span = self.handle.names.below(&self.dir);
         let cluster = self.handle.cluster.clone();
-        let mut pages =
-            Pages::new(cluster, span, LIST).keys_only(true).deadline(Some(deadline));
+        let mut pages = Pages::new(cluster, span, LIST).keys_only(true).deadline(Some(deadline));
         while let Some(page) =
             pages.next(usize::MAX).await.map_err(|error| error.into_error(LIST))?
         {

@@ -47,12 +47,7 @@ struct Possession {
 }
 
 impl EtcdLock {
-    pub(crate) fn new(
-        handle: Arc<Handle>,
-        key: Key,
-        value: Option<Bytes>,
-        ttl: Duration,
-    ) -> Self {
+    pub(crate) fn new(handle: Arc<Handle>, key: Key, value: Option<Bytes>, ttl: Duration) -> Self {
         let queue = Queue::new(handle.cluster.clone(), handle.names.name(&key));
         Self { handle, key, queue, value, ttl, lease_id: None, held: None }
     }

@@ -134,7 +134,8 @@ impl Queue {
         place: &Place,
         deadline: Instant,
     ) -> Result<Option<Option<Vec<u8>>>> {
-        let txn = Txn::new().when([there(place)]).and_then([self.youngest(Some(place.revision), LOOK)]);
+        let txn =
+            Txn::new().when([there(place)]).and_then([self.youngest(Some(place.revision), LOOK)]);
         let response = self.exchange(txn, deadline).await?;
         if !response.succeeded() {
             return Ok(None);

@@ -200,11 +200,7 @@ pub(crate) fn check_request(
 /// What an operation has in a request besides keys and values.
 const OVERHEAD: usize = 64;
 
-pub(crate) fn unknown(
-    what: &str,
-    value: &dyn std::fmt::Debug,
-    operation: &'static str,
-) -> Error {
+pub(crate) fn unknown(what: &str, value: &dyn std::fmt::Debug, operation: &'static str) -> Error {
     Error::new(ErrorKind::NotImplemented, ETCD, operation)
         .with_detail(format!("{what} of {value:?}"))
 }

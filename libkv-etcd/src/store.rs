@@ -7,9 +7,8 @@ use bytes::Bytes;
 use etcd_client::{DeleteOptions as ClientDelete, PutOptions, TxnOp, TxnResponse};
 use libkv_core::{
     BackendName, Capabilities, DeleteOptions, DeleteTreeOptions, Error, ErrorKind, EventStream,
-    GetOptions, Key, KvPair, Lifetime, ListOptions, LockOptions, LockSession, PairStream,
-    Result, StateWatch, Store, Txn, TxnOutcome, TxnWrite, Version, WatchOptions, WatchTarget,
-    WriteOptions,
+    GetOptions, Key, KvPair, Lifetime, ListOptions, LockOptions, LockSession, PairStream, Result,
+    StateWatch, Store, Txn, TxnOutcome, TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
 };
 
 use crate::EtcdConfig;
@@ -198,11 +197,7 @@ impl Store for EtcdStore {
 }
 
 impl EtcdStore {
-    fn call(
-        &self,
-        operation: &'static str,
-        deadline: Option<std::time::Instant>,
-    ) -> Result<Call> {
+    fn call(&self, operation: &'static str, deadline: Option<std::time::Instant>) -> Result<Call> {
         let deadline = self.handle.demand_open(operation, deadline)?;
         Ok(Call { operation, lane: Lane::Calls, way: Way::Write, deadline })
     }
@@ -432,4 +427,3 @@ fn done(response: TxnResponse, guards: &Guards, operation: &'static str) -> Resu
 fn not_root(key: &Key, operation: &'static str) -> Result<()> {
     key.not_root(operation).map(drop).map_err(|error| error.in_operation(ETCD, operation))
 }
-

@@ -273,7 +273,11 @@ impl Watch {
                     rest
                 });
                 let (known, rest) = if pairs.is_empty() { (rest, old) } else { (old, rest) };
-                self.ready.extend(diff(&known, &pairs, u64::try_from(revision).unwrap_or_default()));
+                self.ready.extend(diff(
+                    &known,
+                    &pairs,
+                    u64::try_from(revision).unwrap_or_default(),
+                ));
                 Some(rest)
             }
         };
@@ -413,4 +417,3 @@ impl Watch {
         }
     }
 }
-

@@ -10,6 +10,8 @@ mod open;
 pub use libkv_core::*;
 #[cfg(feature = "embedded")]
 pub use libkv_embedded::{EmbeddedConfig, EmbeddedStore, Place};
+#[cfg(feature = "etcd")]
+pub use libkv_etcd::{EtcdConfig, EtcdStore};
 
 pub use self::backend::Backend;
 pub use self::open::open;

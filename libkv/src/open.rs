@@ -30,16 +30,20 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
             let config = url.try_into()?;
             Ok(Arc::new(libkv_embedded::EmbeddedStore::open(config).await?))
         }
-        #[cfg(not(feature = "embedded"))]
-        "mem" | "file" => Err(not_compiled_in(&url)),
-        scheme => Err(not_supported(format!(
-            "this version of libkv has no backend for {scheme}: yet; what it opens is mem: and file:"
+        #[cfg(feature = "etcd")]
+        "etcd" | "etcds" => {
+            let config = url.try_into()?;
+            Ok(Arc::new(libkv_etcd::EtcdStore::open(config).await?))
+        }
+        "consul" | "consuls" | "zk" | "zks" => Err(not_supported(format!(
+            "this version of libkv has no backend for {}: yet",
+            url.scheme()
         ))),
+        _ => Err(not_compiled_in(&url)),
     }
 }
 
 /// A backend that is known and was left out.
-#[cfg(not(feature = "embedded"))]
 fn not_compiled_in(url: &StoreUrl) -> Error {
     let feature = Backend::of_scheme(url.scheme()).map_or("", Backend::as_str);
     not_supported(format!(

@@ -26,7 +26,7 @@ async fn text_that_is_no_url_says_what_one_looks_like() {
 
 #[tokio::test]
 async fn a_known_scheme_without_a_backend_says_so() {
-    for url in ["etcd://h:2379", "consuls://h", "zk://a,b/chroot"] {
+    for url in ["consul://h:8500", "consuls://h", "zk://a,b/chroot"] {
         let error = open(url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotSupported, "{url}");
         let scheme = url.split(':').next().unwrap();
@@ -95,10 +95,22 @@ async fn an_unknown_parameter_is_refused_with_the_known_ones() {
     assert!(error.to_string().contains("known are: root"), "{error}");
 }
 
-#[cfg(not(feature = "embedded"))]
+#[cfg(not(any(feature = "embedded", feature = "etcd")))]
 #[tokio::test]
 async fn a_backend_that_is_not_compiled_in_names_its_feature() {
-    let error = open("mem:").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotSupported);
-    assert!(error.to_string().contains("turn on the feature \"embedded\""), "{error}");
+    for (url, feature) in [("mem:", "embedded"), ("file:x", "embedded"), ("etcds://h", "etcd")] {
+        let error = open(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotSupported);
+        let hint = format!("turn on the feature {feature:?}");
+        assert!(error.to_string().contains(&hint), "{error}");
+    }
+}
+
+#[cfg(feature = "etcd")]
+#[tokio::test]
+async fn etcd_opens_lazily_by_its_url() {
+    let store = open("etcd://localhost:1/app?lazy=true").await.unwrap();
+    assert_eq!(store.to_string(), "etcd://localhost:1/app");
+    let error = open("etcd://h?lazzy=true").await.unwrap_err();
+    assert!(error.to_string().contains("known are: ca, cert"), "{error}");
 }
