@@ -412,7 +412,8 @@ impl Task {
         let other = self.history.cluster.is_some_and(|id| id != header.cluster_id());
         // A member that lags behind the others shows an older revision too.
         let older = header.revision() < self.history.revision;
-        if !other && !(older && self.is_older_everywhere().await) {
+        let rewound = other || (older && self.is_older_everywhere().await);
+        if !rewound {
             return false;
         }
         self.history = History { cluster: Some(header.cluster_id()), revision: header.revision() };

@@ -246,9 +246,9 @@ fn revision(response: &TxnResponse) -> i64 {
 
 /// What the range of a transaction found, and whether there is more.
 fn read(response: TxnResponse) -> (Vec<PbKeyValue>, bool) {
-    let ranges = response.0.responses.into_iter().filter_map(|op| match op.response? {
+    let mut ranges = response.0.responses.into_iter().filter_map(|op| match op.response? {
         PbTxnOpResponse::ResponseRange(range) => Some(range),
         _ => None,
     });
-    ranges.last().map_or_else(Default::default, |range| (range.kvs, range.more))
+    ranges.next_back().map_or_else(Default::default, |range| (range.kvs, range.more))
 }

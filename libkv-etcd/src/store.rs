@@ -219,8 +219,7 @@ impl EtcdStore {
             let written = self.put_bound(key, value, lease, guards, call).await;
             let failure = match written {
                 Ok(response) => {
-                    let settled = response.and_then(|revision| Ok(version(revision)));
-                    return owner.settle(settled, self, call).await;
+                    return owner.settle(response.map(version), self, call).await;
                 }
                 Err(failure) => failure,
             };

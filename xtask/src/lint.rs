@@ -6,9 +6,12 @@ use crate::command::{Done, cargo, read, run, work_dir};
 const ALONE: &[&[&str]] = &[
     &["--package", "libkv-core"],
     &["--package", "libkv-embedded"],
+    &["--package", "libkv-etcd"],
     &["--package", "libkv"],
     &["--package", "libkv", "--features", "embedded"],
+    &["--package", "libkv", "--features", "etcd"],
     &["--package", "libkv-cli"],
+    &["--package", "libkv-cli", "--features", "etcd"],
     &["--package", "libkv-bench"],
     &["--package", "integration-tests"],
     &["--package", "xtask"],
