@@ -64,7 +64,8 @@ fn dependencies() -> Done {
             deny
         }
     };
-    deny.args(["--all-features", "check", "bans", "licenses", "sources"]);
+    // Which crates come twice is worth a line each, and not all the ways that lead to them.
+    deny.args(["--all-features", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]);
     run(deny)
 }
 
