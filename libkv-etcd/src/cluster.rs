@@ -65,7 +65,7 @@ impl Cluster {
     pub(crate) async fn reach(&self, deadline: Instant) -> Result<()> {
         let call = Call { operation: "open", lane: Lane::Calls, way: Way::Read, deadline };
         let status =
-            self.call(&call, |mut at: Connection| async move { at.maintenance.status().await });
+            self.call(&call, |at: Connection| async move { at.maintenance().status().await });
         match status.await {
             Ok(status) if status.leader() != 0 => Ok(()),
             // The door of a member refuses calls without a leader, and not this one.

@@ -45,21 +45,37 @@ pub(crate) struct Endpoint {
     connections: [Mutex<Option<Connection>>; LANES],
 }
 
-/// A connection, through which clones of its clients call.
+/// A connection, through which clones of its clients call. A clone of it is cheap, and one of a
+/// client is not: it holds dozens of counted references.
 #[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) kv: KvClient,
-    pub(crate) lease: LeaseClient,
-    pub(crate) watch: WatchClient,
-    pub(crate) maintenance: MaintenanceClient,
-    client: Client,
-    identity: Arc<()>,
+pub(crate) struct Connection(Arc<Clients>);
+
+struct Clients {
+    kv: KvClient,
+    watch: WatchClient,
+    whole: Client,
 }
 
 impl Connection {
+    pub(crate) fn kv(&self) -> KvClient {
+        self.0.kv.clone()
+    }
+
+    pub(crate) fn lease(&self) -> LeaseClient {
+        self.0.whole.lease_client()
+    }
+
+    pub(crate) fn watch(&self) -> WatchClient {
+        self.0.watch.clone()
+    }
+
+    pub(crate) fn maintenance(&self) -> MaintenanceClient {
+        self.0.whole.maintenance_client()
+    }
+
     /// Logs in anew, as after the server refused the token.
     pub(crate) async fn log_in(&self) -> Result<(), ClientError> {
-        self.client.refresh_token().await
+        self.0.whole.refresh_token().await
     }
 }
 
@@ -117,7 +133,7 @@ impl Endpoint {
     /// Forgets a connection that broke, so that the next call makes another.
     pub(crate) fn forget(&self, lane: Lane, broken: &Connection) {
         let mut slot = self.slot(lane);
-        let same = |held: &Connection| Arc::ptr_eq(&held.identity, &broken.identity);
+        let same = |held: &Connection| Arc::ptr_eq(&held.0, &broken.0);
         if slot.as_ref().is_some_and(same) {
             *slot = None;
         }
@@ -138,14 +154,11 @@ impl Endpoint {
             .await
             .map_err(|error| judge(ClientError::TransportError(error)))?;
         let client = self.log_in(transport).await.map_err(judge)?;
-        Ok(Connection {
+        Ok(Connection(Arc::new(Clients {
             kv: client.kv_client().max_decoding_message_size(LONGEST_ANSWER),
-            lease: client.lease_client(),
             watch: client.watch_client().max_decoding_message_size(LONGEST_EVENT),
-            maintenance: client.maintenance_client(),
-            client,
-            identity: Arc::new(()),
-        })
+            whole: client,
+        })))
     }
 
     async fn log_in(&self, transport: tonic::transport::Channel) -> Result<Client, ClientError> {

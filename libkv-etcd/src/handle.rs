@@ -169,9 +169,9 @@ impl Handle {
         }
         let call = Call { operation, lane: Lane::Calls, way: Way::Read, deadline };
         let name = self.names.name(key);
-        let answer = self.cluster.call(&call, |mut at: Connection| {
+        let answer = self.cluster.call(&call, |at: Connection| {
             let (name, options) = (name.clone(), options.clone());
-            async move { at.kv.get(name, Some(options)).await }
+            async move { at.kv().get(name, Some(options)).await }
         });
         let answer = answer.await.map_err(|failure| failure.into_error(&call))?;
         let found = answer.0.kvs.into_iter().next();

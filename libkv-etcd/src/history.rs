@@ -44,9 +44,9 @@ async fn look(
     revision: i64,
 ) -> Result<GetResponse, Failure> {
     let options = GetOptions::new().with_keys_only().with_revision(revision);
-    let looking = handle.cluster.call(call, |mut at: Connection| {
+    let looking = handle.cluster.call(call, |at: Connection| {
         let (name, options) = (name.to_vec(), options.clone());
-        async move { at.kv.get(name, Some(options)).await }
+        async move { at.kv().get(name, Some(options)).await }
     });
     looking.await
 }

@@ -246,9 +246,9 @@ impl Task {
         let cluster = self.cluster.clone();
         let deadline = Instant::now() + cluster.operation_timeout;
         let call = Call { operation: "watch", lane: Lane::Watches, way: Way::Read, deadline };
-        let opening = cluster.call(&call, |mut at: Connection| {
+        let opening = cluster.call(&call, |at: Connection| {
             let (key, options) = (key.clone(), options.clone());
-            async move { Ok((at.watch.watch(key, Some(options)).await?, at)) }
+            async move { Ok((at.watch().watch(key, Some(options)).await?, at)) }
         });
         tokio::pin!(opening);
         loop {
@@ -434,9 +434,9 @@ impl Task {
         };
         let deadline = Instant::now() + self.cluster.operation_timeout;
         let call = Call { operation: "watch", lane: Lane::Calls, way: Way::Read, deadline };
-        let asking = self.cluster.call(&call, |mut at: Connection| {
+        let asking = self.cluster.call(&call, |at: Connection| {
             let key = span.from.clone();
-            async move { at.kv.get(key, Some(GetOptions::new().with_keys_only())).await }
+            async move { at.kv().get(key, Some(GetOptions::new().with_keys_only())).await }
         });
         let answer = asking.await.ok();
         let revision = answer.as_ref().and_then(|answer| answer.header()).map(|it| it.revision());

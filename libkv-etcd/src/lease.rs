@@ -93,8 +93,8 @@ impl Lease {
         loop {
             tries += 1;
             let (sent, number) = (Instant::now(), *id);
-            let granting = cluster.call(&call, |mut at: Connection| async move {
-                at.lease.grant(seconds, Some(LeaseGrantOptions::new().with_id(number))).await
+            let granting = cluster.call(&call, |at: Connection| async move {
+                at.lease().grant(seconds, Some(LeaseGrantOptions::new().with_id(number))).await
             });
             match granting.await {
                 Ok(granted) => {
@@ -172,7 +172,7 @@ impl Lease {
 pub(crate) async fn revoke(cluster: &Cluster, lease: i64, deadline: Instant) -> Result<()> {
     let call = renewal("revoke", deadline);
     let revoking =
-        cluster.call(&call, |mut at: Connection| async move { at.lease.revoke(lease).await });
+        cluster.call(&call, |at: Connection| async move { at.lease().revoke(lease).await });
     match revoking.await {
         Ok(_) => Ok(()),
         Err(failure) if failure.fault.is_lease_gone() => Ok(()),
@@ -190,7 +190,7 @@ async fn renew(
     let call = renewal(operation, deadline);
     // The client waits for the first reply, and makes an error of a time to live of zero.
     let renewing =
-        cluster.call(&call, |mut at: Connection| async move { at.lease.keep_alive(lease).await });
+        cluster.call(&call, |at: Connection| async move { at.lease().keep_alive(lease).await });
     renewing.await.map(drop)
 }
 

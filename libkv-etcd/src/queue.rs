@@ -227,9 +227,9 @@ impl Queue {
 
     async fn exchange(&self, txn: Txn, deadline: Instant) -> Result<TxnResponse> {
         let call = Call { operation: LOCK, lane: Lane::Calls, way: Way::Write, deadline };
-        let exchange = self.cluster.call(&call, |mut at: Connection| {
+        let exchange = self.cluster.call(&call, |at: Connection| {
             let txn = txn.clone();
-            async move { at.kv.txn(txn).await }
+            async move { at.kv().txn(txn).await }
         });
         exchange.await.map_err(|failure| failure.into_error(&call))
     }

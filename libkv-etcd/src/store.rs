@@ -242,9 +242,9 @@ impl EtcdStore {
     ) -> Result<Result<i64>, Failure> {
         let (name, options) = (self.handle.names.name(key), PutOptions::new().with_lease(lease));
         if guards.is_empty() {
-            let response = self.handle.cluster.call(call, |mut at: Connection| {
+            let response = self.handle.cluster.call(call, |at: Connection| {
                 let (name, value, options) = (name.clone(), value.to_vec(), options.clone());
-                async move { at.kv.put(name, value, Some(options)).await }
+                async move { at.kv().put(name, value, Some(options)).await }
             });
             let response = response.await?;
             return Ok(Ok(response.header().map_or(0, |header| header.revision())));
@@ -255,9 +255,9 @@ impl EtcdStore {
     }
 
     async fn delete(&self, name: &[u8], call: &Call) -> Result<()> {
-        let response = self.handle.cluster.call(call, |mut at: Connection| {
+        let response = self.handle.cluster.call(call, |at: Connection| {
             let name = name.to_vec();
-            async move { at.kv.delete(name, None).await }
+            async move { at.kv().delete(name, None).await }
         });
         let response = response.await.map_err(|failure| failure.into_error(call))?;
         if response.deleted() == 0 {
@@ -330,9 +330,9 @@ impl EtcdStore {
         let txn = guards.guard(writes);
         self.handle
             .cluster
-            .call(call, |mut at: Connection| {
+            .call(call, |at: Connection| {
                 let txn = txn.clone();
-                async move { at.kv.txn(txn).await }
+                async move { at.kv().txn(txn).await }
             })
             .await
     }
