@@ -1,12 +1,15 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
     Certificate, Channel, Client, ConnectOptions, Error as ClientError, Identity, KvClient,
     LeaseClient, MaintenanceClient, TlsOptions, WatchClient,
 };
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use libkv_core::{Config, Credentials, Error, ErrorKind, PemSource, Result, TlsConfig};
 use secrecy::ExposeSecret;
+use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint as Transport;
 
 use crate::error::{ETCD, Fault, judge};
@@ -41,8 +44,18 @@ pub(crate) struct Endpoint {
     pub(crate) address: String,
     transport: Transport,
     credentials: Option<Credentials>,
-    lanes: [tokio::sync::Mutex<()>; LANES],
-    connections: [Mutex<Option<Connection>>; LANES],
+    connection_timeout: Duration,
+    lanes: [Mutex<Slot>; LANES],
+}
+
+/// A lane's connection.
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Empty,
+    /// It is being made, by a task of its own: who waits may have less time than that takes.
+    Making(Shared<BoxFuture<'static, Result<Connection, Fault>>>),
+    Ready(Connection),
 }
 
 /// A connection, through which clones of its clients call. A clone of it is cheap, and one of a
@@ -54,6 +67,9 @@ struct Clients {
     kv: KvClient,
     watch: WatchClient,
     whole: Client,
+    /// Whether a user was given and the server had none.
+    anonymous: bool,
+    last_login: tokio::sync::Mutex<Instant>,
 }
 
 impl Connection {
@@ -73,9 +89,20 @@ impl Connection {
         self.0.whole.maintenance_client()
     }
 
-    /// Logs in anew, as after the server refused the token.
-    pub(crate) async fn log_in(&self) -> Result<(), ClientError> {
-        self.0.whole.refresh_token().await
+    /// Logs in anew, as after the server refused the token of a call that began at `begun`. Calls
+    /// that fail together log in once.
+    pub(crate) async fn log_in(&self, begun: Instant) -> Result<(), ClientError> {
+        let mut last = self.0.last_login.lock().await;
+        if *last < begun {
+            self.0.whole.refresh_token().await?;
+            *last = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Whether it was made without the login that it should have by now.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.0.anonymous
     }
 }
 
@@ -110,41 +137,56 @@ impl Endpoint {
             address: address.to_owned(),
             transport,
             credentials: config.credentials.clone(),
+            connection_timeout: config.connection_timeout,
             lanes: Default::default(),
-            connections: Default::default(),
         })
     }
 
     /// The connection of a lane; makes it where there is none. Nothing was sent when this fails.
-    pub(crate) async fn connection(&self, lane: Lane) -> Result<Connection, Fault> {
-        if let Some(connection) = self.present(lane) {
-            return Ok(connection);
-        }
-        // One at a time: who waits here finds what the first has made.
-        let _making = self.lanes[lane as usize].lock().await;
-        if let Some(connection) = self.present(lane) {
-            return Ok(connection);
-        }
-        let connection = self.connect().await.map_err(Fault::before_the_call)?;
-        *self.slot(lane) = Some(connection.clone());
-        Ok(connection)
+    pub(crate) async fn connection(self: &Arc<Self>, lane: Lane) -> Result<Connection, Fault> {
+        let making = {
+            let mut slot = self.slot(lane);
+            match &*slot {
+                Slot::Ready(connection) => return Ok(connection.clone()),
+                Slot::Making(making) => making.clone(),
+                Slot::Empty => {
+                    let making = self.clone().make(lane).boxed().shared();
+                    *slot = Slot::Making(making.clone());
+                    making
+                }
+            }
+        };
+        making.await
     }
 
-    /// Forgets a connection that broke, so that the next call makes another.
-    pub(crate) fn forget(&self, lane: Lane, broken: &Connection) {
+    fn make(self: Arc<Self>, lane: Lane) -> impl Future<Output = Result<Connection, Fault>> {
+        let task = tokio::spawn(async move {
+            let made = match timeout(self.connection_timeout, self.connect()).await {
+                Ok(made) => made.map_err(Fault::before_the_call),
+                Err(_) => Err(Fault::unconnected(self.connection_timeout)),
+            };
+            *self.slot(lane) = match &made {
+                Ok(connection) => Slot::Ready(connection.clone()),
+                Err(_) => Slot::Empty,
+            };
+            made
+        });
+        async move { task.await.unwrap_or_else(|error| Err(Fault::task_ended(error))) }
+    }
+
+    /// Forgets a connection that broke, so that the next call makes another; false if it is not of
+    /// this member, or forgotten already.
+    pub(crate) fn forget(&self, lane: Lane, broken: &Connection) -> bool {
         let mut slot = self.slot(lane);
-        let same = |held: &Connection| Arc::ptr_eq(&held.0, &broken.0);
-        if slot.as_ref().is_some_and(same) {
-            *slot = None;
+        let same = matches!(&*slot, Slot::Ready(held) if Arc::ptr_eq(&held.0, &broken.0));
+        if same {
+            *slot = Slot::Empty;
         }
+        same
     }
 
-    fn present(&self, lane: Lane) -> Option<Connection> {
-        self.slot(lane).clone()
-    }
-
-    fn slot(&self, lane: Lane) -> std::sync::MutexGuard<'_, Option<Connection>> {
-        self.connections[lane as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self, lane: Lane) -> MutexGuard<'_, Slot> {
+        self.lanes[lane as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
@@ -153,28 +195,34 @@ impl Endpoint {
             .connect()
             .await
             .map_err(|error| judge(ClientError::TransportError(error)))?;
-        let client = self.log_in(transport).await.map_err(judge)?;
+        let (client, anonymous) = self.log_in(transport).await.map_err(judge)?;
         Ok(Connection(Arc::new(Clients {
             kv: client.kv_client().max_decoding_message_size(LONGEST_ANSWER),
             watch: client.watch_client().max_decoding_message_size(LONGEST_EVENT),
             whole: client,
+            anonymous,
+            last_login: tokio::sync::Mutex::new(Instant::now()),
         })))
     }
 
-    async fn log_in(&self, transport: tonic::transport::Channel) -> Result<Client, ClientError> {
+    /// Logs in, where there is a user to log in as; says whether the server has no users.
+    async fn log_in(
+        &self,
+        transport: tonic::transport::Channel,
+    ) -> Result<(Client, bool), ClientError> {
         // A member without a leader then says so at once, and ends streams that would be silent.
         let options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
         let channel = || Channel::Tonic(transport.clone());
         let Some(Credentials { user, password, .. }) = &self.credentials else {
-            return Client::from_channel(channel(), Some(options)).await;
+            return Ok((Client::from_channel(channel(), Some(options)).await?, false));
         };
         let named = options.clone().with_user(user, password.expose_secret());
         match Client::from_channel(channel(), Some(named)).await {
             Err(error) if is_without_users(&error) => {
                 tracing::warn!(backend = %ETCD, endpoint = self.address, "the server has no users");
-                Client::from_channel(channel(), Some(options)).await
+                Ok((Client::from_channel(channel(), Some(options)).await?, true))
             }
-            client => client,
+            client => Ok((client?, false)),
         }
     }
 }
@@ -186,12 +234,13 @@ fn is_without_users(error: &ClientError) -> bool {
 }
 
 /// Prepares the members of a configuration. Nothing is connected yet.
-pub(crate) async fn prepare(addresses: &[String], config: &Config) -> Result<Vec<Endpoint>> {
+pub(crate) async fn prepare(addresses: &[String], config: &Config) -> Result<Vec<Arc<Endpoint>>> {
     let tls = match &config.tls {
         Some(tls) => Some(tls_options(tls).await?),
         None => None,
     };
-    addresses.iter().map(|address| Endpoint::new(address, tls.as_ref(), config)).collect()
+    let made = |address: &String| Endpoint::new(address, tls.as_ref(), config).map(Arc::new);
+    addresses.iter().map(made).collect()
 }
 
 async fn tls_options(tls: &TlsConfig) -> Result<TlsOptions> {

@@ -1,5 +1,6 @@
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::Error as ClientError;
@@ -10,7 +11,7 @@ use tonic::{Code, ConnectError, Status};
 pub(crate) const ETCD: BackendName = BackendName::new("etcd");
 
 /// What a failed exchange with a server means.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) verdict: Verdict,
     /// What the error is for a read, and for a write that surely did not happen.
@@ -19,7 +20,7 @@ pub(crate) struct Fault {
     pub(crate) unreached: bool,
     advice: String,
     transient: Option<bool>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What may be done after a failed exchange.
@@ -47,7 +48,7 @@ impl Fault {
     }
 
     fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
+        Self { source: Some(source.into().into()), ..self }
     }
 
     /// No answer in time.
@@ -115,6 +116,24 @@ impl Fault {
             None => error,
         }
     }
+
+    /// The server asks for a user. Where there is one, it was not asked for when the connection was
+    /// made.
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.advice == NAMELESS
+    }
+
+    /// A refusal that a login mends.
+    pub(crate) fn for_a_new_token(mut self) -> Self {
+        self.verdict = Verdict::Token;
+        self
+    }
+
+    /// A task that ended before its time, as when the runtime does.
+    pub(crate) fn task_ended(error: tokio::task::JoinError) -> Self {
+        Self::new(Verdict::Elsewhere, ErrorKind::Other, "the task that connects has ended")
+            .caused_by(error)
+    }
 }
 
 /// What the client's error means. The texts are those of etcd's `api/v3rpc/rpctypes/error.go`.
@@ -147,10 +166,12 @@ pub(crate) fn judge_reason(reason: &str) -> Fault {
 }
 
 fn judge_status(status: Status) -> Fault {
-    if let Some(fault) = judge_tls(&status) {
+    // A call that broke has tonic's transport error among its causes too, but not this one.
+    let connecting = causes(&status).any(|cause| cause.is::<ConnectError>());
+    if let Some(fault) = judge_tls(&status, connecting) {
         return fault.caused_by(status);
     }
-    if causes(&status).any(|cause| cause.is::<ConnectError>()) {
+    if connecting {
         return Fault::unreached().caused_by(status);
     }
     // The client's own trouble has a cause, and the server's word has none.
@@ -166,21 +187,19 @@ fn judge_status(status: Status) -> Fault {
 
 /// A connection that could not be made.
 fn judge_transport(error: tonic::transport::Error) -> Fault {
-    match judge_tls(&error) {
+    match judge_tls(&error, true) {
         Some(fault) => fault.caused_by(error),
         None => Fault::unreached().caused_by(error),
     }
 }
 
 /// Trouble with TLS, which rustls reports as invalid data; trying again does not mend it.
-fn judge_tls(error: &(dyn StdError + 'static)) -> Option<Fault> {
+fn judge_tls(error: &(dyn StdError + 'static), connecting: bool) -> Option<Fault> {
     let is_invalid = |cause: &(dyn StdError + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
         io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
     };
     causes(error).find(|cause| is_invalid(*cause))?;
-    let connecting = causes(error)
-        .any(|cause| cause.is::<ConnectError>() || cause.is::<tonic::transport::Error>());
     let verdict = if connecting { Verdict::Elsewhere } else { Verdict::Unknown };
     let advice = "the TLS handshake failed; look at the certificates, the server's name, and \
                   whether the port speaks TLS";
@@ -227,6 +246,7 @@ fn causes<'a>(
 
 const BROKEN: &str = "the connection broke; if the server speaks TLS, write etcds://";
 const BUSY: &str = "the server has too many requests";
+const NAMELESS: &str = "the server asks who this is; give a user and a password";
 const NO_LEADER: &str = "etcdserver: no leader";
 const LEASE_GONE: &str = "the lease is gone";
 const LEASE_TAKEN: &str = "the lease's number is taken";
@@ -242,12 +262,7 @@ const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
         ("etcdserver: invalid auth token", Token, PermissionDenied, "the token was refused"),
         ("etcdserver: revision of auth store is old", Token, PermissionDenied, "the token is old"),
         ("etcdserver: permission denied", Refused, PermissionDenied, "the user lacks the right"),
-        (
-            "etcdserver: user name is empty",
-            Refused,
-            PermissionDenied,
-            "the server asks who this is; give a user and a password",
-        ),
+        ("etcdserver: user name is empty", Refused, PermissionDenied, NAMELESS),
         (
             "etcdserver: authentication failed",
             Refused,
@@ -276,9 +291,11 @@ const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
             TooLarge,
             "the server takes fewer operations than its usual 128",
         ),
+        // The write that fills the database is done, and answered with this all the same
+        // (`quotaApplierV3` in the server's `apply/quota.go`).
         (
             "etcdserver: mvcc: database space exceeded",
-            Refused,
+            Unknown,
             Other,
             "the server's database is full; compact, defragment and disarm its alarm",
         ),
@@ -289,6 +306,8 @@ const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
         ("etcdserver: request timed out", Unknown, Timeout, "the cluster did not agree in time"),
         ("etcdserver: leader changed", Unknown, NotReachable, "the leader changed"),
         ("etcdserver: server stopped", Unknown, NotReachable, "the server stopped"),
+        ("raft: stopped", Unknown, NotReachable, "the server is stopping"),
+        ("raft proposal dropped", Unknown, NotReachable, "the cluster has no leader"),
     ]
 };
 
@@ -333,10 +352,10 @@ mod tests {
             ),
             (Code::InvalidArgument, "etcdserver: request is too large", Refused, TooLarge),
             (Code::InvalidArgument, "etcdserver: duplicate key given in txn", Refused, Other),
-            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Refused, Other),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Unknown, Other),
             (Code::DeadlineExceeded, "context deadline exceeded", Unknown, Timeout),
             (Code::Cancelled, "", Unknown, Other),
-            (Code::Unknown, "raft: stopped", Unknown, Other),
+            (Code::Unknown, "raft: stopped", Unknown, NotReachable),
             (Code::Internal, "", Unknown, Other),
         ] {
             let fault = status(code, text);

@@ -47,15 +47,25 @@ impl HandleSession {
         self.state.clone()
     }
 
-    /// The lease for ephemeral keys; opens the session where there is none.
-    pub(crate) async fn lease(&self) -> Result<i64> {
-        if let Some(lease) = *self.lease.borrow() {
+    /// The lease for ephemeral keys; opens the session where there is none, or only one that is
+    /// known to be gone.
+    pub(crate) async fn lease(&self, gone: Option<i64>) -> Result<i64> {
+        if let Some(lease) = self.current().filter(|lease| Some(*lease) != gone) {
             return Ok(lease);
+        }
+        if let Some(gone) = gone {
+            // Before the order below, so that the answer is another lease.
+            self.gone(gone);
         }
         let (reply, answer) = oneshot::channel();
         // The task ends with an answer to nobody when the handle is closed.
         let _ = self.orders.send(Order::Open(reply));
         answer.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, ETCD, "open")))
+    }
+
+    /// The lease of the present session.
+    pub(crate) fn current(&self) -> Option<i64> {
+        *self.lease.borrow()
     }
 
     /// Says that the server does not know the lease any more.
@@ -93,6 +103,8 @@ impl Keeper {
                 None => break None,
                 Some(Order::End(reply)) => break Some(reply),
                 Some(Order::Gone(_)) => {}
+                // Who asked may have left meanwhile.
+                Some(Order::Open(reply)) if reply.is_closed() => {}
                 Some(Order::Open(reply)) => match self.open().await {
                     Ok(lease) => {
                         let _ = reply.send(Ok(lease.id));
@@ -109,10 +121,9 @@ impl Keeper {
 
     async fn open(&mut self) -> Result<Lease> {
         let deadline = Instant::now() + self.cluster.operation_timeout;
-        let mut id = Purpose::Session.new_id();
-        let (seconds, purpose) = (self.seconds, Purpose::Session);
+        let purpose = Purpose::Session;
         let lease =
-            Lease::grant(&self.cluster, &mut id, purpose, seconds, "open", deadline).await?;
+            Lease::grant_new(&self.cluster, purpose, self.seconds, "open", deadline).await?;
         self.tell.send_replace(Some(lease.id));
         self.state.set(SessionState::Connected);
         Ok(lease)
