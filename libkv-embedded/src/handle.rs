@@ -1,8 +1,10 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use libkv_core::{
     BackendName, Error, ErrorKind, Key, KvPair, LifetimeKind, Result, SessionState, StateSender,
     Version,
@@ -70,7 +72,8 @@ impl Handle {
             None => asking.await,
             Some(at) => {
                 // A timer needs a runtime; it is made only where there is something to wait for.
-                let late = async { tokio::time::sleep_until(at.into()).await };
+                // Boxed: it is large, and part of the future of each write, most of which have none.
+                let late = async { Box::pin(tokio::time::sleep_until(at.into())).await };
                 tokio::select! {
                     biased;
                     answer = asking => answer,
@@ -133,19 +136,28 @@ impl Handle {
         }
     }
 
+    /// The same to look a key up with: where there is no root in front, no memory is needed.
+    pub(crate) fn path_text<'k>(&self, key: &'k Key) -> Cow<'k, str> {
+        if self.root.is_root() {
+            key.as_str().into()
+        } else {
+            format!("{}/{key}", self.root).into()
+        }
+    }
+
     /// The key of a path in this handle's root; none for a name that is a key only below another
     /// root, such as one that is too long here.
-    pub(crate) fn key(&self, path: &Path) -> Option<Key> {
+    pub(crate) fn key(&self, path: Path) -> Option<Key> {
         if self.root.is_root() {
-            return Key::try_from(path.clone()).ok();
+            return Key::try_from(path).ok();
         }
         let logical = path.strip_prefix(self.root.as_str())?.strip_prefix('/')?;
         Key::new(logical).ok()
     }
 
     /// The pair of a record; `with_value` says whether its value goes along.
-    pub(crate) fn pair(&self, key: Key, record: &Record, with_value: bool) -> KvPair {
-        let value = if with_value { record.value.clone() } else { bytes::Bytes::new() };
+    pub(crate) fn pair(&self, key: Key, record: Record, with_value: bool) -> KvPair {
+        let value = if with_value { record.value } else { Bytes::new() };
         KvPair::new(key, value, Version::new(self.backend, record.revision), kind(record.owner))
     }
 }

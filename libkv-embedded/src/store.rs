@@ -159,7 +159,7 @@ impl Store for EmbeddedStore {
     async fn get_opts(&self, key: &Key, opts: GetOptions) -> Result<KvPair> {
         let found = self.find(key, &opts).map_err(|error| error.or_key(key))?;
         let found = found.ok_or_else(|| self.error(ErrorKind::KeyNotFound, "get").with_key(key))?;
-        Ok(self.handle.pair(key.clone(), &found, !opts.keys_only))
+        Ok(self.handle.pair(key.clone(), found, !opts.keys_only))
     }
 
     async fn put_opts(&self, key: &Key, value: Bytes, opts: WriteOptions) -> Result<Version> {
@@ -168,7 +168,7 @@ impl Store for EmbeddedStore {
             check_value(value.len(), self.backend(), "put")?;
             let life = self.life(opts.lifetime, "put")?;
             let checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "put")?;
-            let writes = vec![Write::Put(path, value, life)];
+            let writes = [Write::Put(path, value, life)];
             let request = Commit { session: self.handle.id, checks, writes };
             let revision = self.handle.ask("put", opts.deadline, request, |_| Some(key)).await?;
             if life == Life::Session {
@@ -184,7 +184,7 @@ impl Store for EmbeddedStore {
             let path = self.path(key, "delete")?;
             let mut checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "delete")?;
             checks.push(Check::Exists(path.clone()));
-            let writes = vec![Write::Delete(path)];
+            let writes = [Write::Delete(path)];
             let request = Commit { session: self.handle.id, checks, writes };
             self.handle.ask("delete", opts.deadline, request, |_| Some(key)).await
         };
@@ -271,10 +271,10 @@ impl EmbeddedStore {
     }
 
     fn find(&self, key: &Key, opts: &GetOptions) -> Result<Option<Record>> {
-        let path = self.path(key, "get")?;
+        let within = |error: Error| error.in_operation(self.backend(), "get");
+        let path = self.handle.path_text(key.not_root("get").map_err(within)?);
         self.handle.demand_time("get", opts.deadline)?;
-        let found = self.handle.machine.get(&path);
-        found.map_err(|error| error.in_operation(self.backend(), "get"))
+        self.handle.machine.get(&path).map_err(within)
     }
 
     fn life(&self, lifetime: Lifetime, operation: &'static str) -> Result<Life> {

@@ -23,7 +23,7 @@ use self::memory::InMemory;
 use self::state::Told;
 use self::watchers::Watchers;
 use self::writer::OnDisk;
-use crate::engine::{Engine, File, FileView, Id, Path, Record, Span};
+use crate::engine::{Engine, File, FileView, Id, Record, Span, Visit};
 
 pub(crate) use self::history::{Change, History};
 pub(crate) use self::locks::{Attempt, Grant, Loss};
@@ -89,7 +89,7 @@ impl Machine {
     pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
         match &self.keeping {
             Keeping::Memory(memory) => memory.read(|_, engine| engine.get(path)),
-            Keeping::Disk(disk) => disk.view()?.get(path),
+            Keeping::Disk(disk) => disk.get(path),
         }
     }
 
@@ -139,7 +139,7 @@ impl Machine {
 /// Records to be read.
 pub(crate) trait Records {
     fn get(&self, path: &str) -> Result<Option<Record>>;
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()>;
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()>;
 }
 
 struct InTurn<'a>(&'a dyn Engine);
@@ -149,7 +149,7 @@ impl Records for InTurn<'_> {
         self.0.get(path)
     }
 
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()> {
         self.0.scan(span, visit)
     }
 }
@@ -159,7 +159,7 @@ impl Records for FileView {
         Self::get(self, path)
     }
 
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()> {
         Self::scan(self, span, visit)
     }
 }

@@ -12,10 +12,10 @@ use super::deliver;
 use super::history::History;
 use super::request::{Fault, Request};
 use super::state::{State, Told};
-use super::time::{Clock, Due};
+use super::time::{Clock, Due, Now};
 use super::turn::Turn;
 use super::watchers::Watchers;
-use crate::engine::{File, FileView, Loaded};
+use crate::engine::{File, FileView, Loaded, Record};
 use crate::error::{self, FILE};
 
 /// The most requests that are stored together.
@@ -140,14 +140,21 @@ impl OnDisk {
         self.shared.stored.load(Ordering::Acquire)
     }
 
+    pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
+        self.noticed(self.file.get(path))
+    }
+
     pub(crate) fn view(&self) -> Result<FileView> {
-        let view = self.file.view();
-        if view.as_ref().is_err_and(Error::is_transient) {
+        self.noticed(self.file.view())
+    }
+
+    fn noticed<T>(&self, read: Result<T>) -> Result<T> {
+        if read.as_ref().is_err_and(Error::is_transient) {
             // A read found that the file failed, and nobody writes: the thread is to look at it. It
             // may have ended, and then nobody can.
             let _ = self.jobs.send(Box::new(Nudge));
         }
-        view
+        read
     }
 
     pub(crate) fn look_back<T>(&self, look: impl FnOnce(&History, u64) -> Result<T>) -> Result<T> {
@@ -249,7 +256,8 @@ impl Writer {
         let (worked, revision) = {
             let mut state = self.shared.state();
             let worked = writing.work(|tables| {
-                let mut turn = Turn { now: self.clock.now(), state: &mut state, engine: tables };
+                let mut turn =
+                    Turn { now: Now::new(self.clock), state: &mut state, engine: tables };
                 turn.catch_up()?;
                 batch.iter_mut().try_for_each(|job| job.apply(&mut turn))
             });
@@ -264,6 +272,7 @@ impl Writer {
         }
         match writing.commit(revision) {
             Ok(()) => {
+                self.file.move_on();
                 self.standing = Standing::Sound;
                 self.publish();
                 Ok(())
