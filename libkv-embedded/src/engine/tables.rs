@@ -128,13 +128,8 @@ impl<'t> Tables<'t> {
             return Ok(());
         };
         self.meta.insert(FLOOR, floor)?;
-        loop {
-            let oldest = self.log.first()?.map(|(key, _)| key.value().0);
-            if oldest.is_none_or(|revision| revision > floor) {
-                return Ok(());
-            }
-            self.log.pop_first()?;
-        }
+        self.log.retain_in(..(floor + 1, ""), |_, _| false)?;
+        Ok(())
     }
 
     fn forget_owner(&mut self, path: &str, owner: Owner) -> Result<(), redb::Error> {

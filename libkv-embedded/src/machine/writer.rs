@@ -20,6 +20,8 @@ use crate::error::{self, FILE};
 
 /// The most requests that are stored together.
 const MAX_BATCH: usize = 1024;
+/// The longest wait for those who may be about to ask again.
+const GATHERING: Duration = Duration::from_millis(1);
 /// How long to wait for requests where nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 /// How soon to try again what could not be stored.
@@ -115,6 +117,7 @@ impl OnDisk {
             waiting,
             had_sessions: false,
             standing: Standing::Sound,
+            last: (0, Duration::ZERO),
         };
         std::thread::Builder::new()
             .name("libkv-file".to_owned())
@@ -178,6 +181,8 @@ struct Writer {
     waiting: mpsc::Receiver<Box<dyn Job>>,
     had_sessions: bool,
     standing: Standing,
+    /// How many requests the last batch had, and how long it took to store them.
+    last: (usize, Duration),
 }
 
 /// How it stands with the file.
@@ -201,8 +206,8 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return self.file.close(),
             };
-            let rest = self.waiting.try_iter().take(MAX_BATCH - 1);
-            let mut batch: Vec<Box<dyn Job>> = first.into_iter().chain(rest).collect();
+            let mut batch = self.gather(first);
+            let begun = Instant::now();
             let stored = match self.standing {
                 Standing::Closed => Err(Fault::Closed),
                 _ => self.store(&mut batch).map_err(Fault::Engine),
@@ -210,6 +215,7 @@ impl Writer {
             if let Err(Fault::Engine(error)) = &stored {
                 tracing::warn!(backend = %FILE, %error, "not stored");
             }
+            self.last = (batch.len(), begun.elapsed());
             let sessions = self.shared.state().sessions.len();
             if self.had_sessions && sessions == 0 {
                 // Nobody can come back: the file is free for others as soon as the last has left.
@@ -221,6 +227,25 @@ impl Writer {
                 job.answer(stored.clone());
             }
         }
+    }
+
+    /// Takes what waits. Those who were answered together mostly ask again together, one after the
+    /// other: were the first of them stored at once, the others would wait for a commit of one. For
+    /// as many as there were last time it waits a fraction of what a commit takes.
+    fn gather(&self, first: Option<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let (expected, took) = self.last;
+        let mut batch = Vec::with_capacity(expected.max(1));
+        batch.extend(first);
+        let until = std::time::Instant::now() + GATHERING.min(took / 4);
+        while (1..expected).contains(&batch.len()) {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            match self.waiting.recv_timeout(left) {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        batch.extend(self.waiting.try_iter().take(MAX_BATCH - batch.len()));
+        batch
     }
 
     /// How long to wait for the next request.
