@@ -12,7 +12,7 @@ use crate::engine::{Id, Path, Span};
 
 /// Something that happens to the state in one step.
 pub(crate) trait Request: Send + 'static {
-    type Answer: Send + 'static;
+    type Answer: Send + Unpin + 'static;
 
     fn apply(self, turn: &mut Turn<'_>) -> Result<Self::Answer, Fault>;
 }

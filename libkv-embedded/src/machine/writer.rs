@@ -1,21 +1,20 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use libkv_core::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use libkv_core::{Error, Result};
 use tokio::time::Instant;
 
 use super::deliver;
-use super::history::History;
-use super::request::{Fault, Request};
+use super::disk::{Job, Shared};
+use super::request::Fault;
 use super::state::{State, Told};
 use super::time::{Clock, Due, Now};
 use super::turn::Turn;
 use super::watchers::Watchers;
-use crate::engine::{File, FileView, Loaded, Record};
+use crate::engine::{File, Loaded};
 use crate::error::{self, FILE};
 
 /// The most requests that are stored together.
@@ -27,153 +26,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// How soon to try again what could not be stored.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
-/// A machine whose records are in a file. Its thread does the requests that wait, stores them in
-/// one durable commit, and answers; reads do not wait for it.
-#[derive(Debug)]
-pub(crate) struct OnDisk {
-    jobs: mpsc::Sender<Box<dyn Job>>,
-    file: Arc<File>,
-    shared: Arc<Shared>,
-}
-
-/// What the thread and the readers of the history share.
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// The revision of what is stored; the state may be ahead of it.
-    stored: AtomicU64,
-}
-
-/// A request on its way.
-trait Job: Send {
-    /// Does it, and keeps the answer until it is known whether it is stored.
-    ///
-    /// # Errors
-    ///
-    /// Where the engine failed: nothing of the batch is stored then.
-    fn apply(&mut self, turn: &mut Turn<'_>) -> Result<()>;
-
-    fn answer(self: Box<Self>, stored: Result<(), Fault>);
-}
-
-struct Asked<R: Request> {
-    request: Option<R>,
-    answer: Option<Result<R::Answer, Fault>>,
-    tell: oneshot::Sender<Result<R::Answer, Fault>>,
-}
-
-impl<R: Request> Job for Asked<R> {
-    fn apply(&mut self, turn: &mut Turn<'_>) -> Result<()> {
-        let Some(request) = self.request.take() else {
-            return Ok(());
-        };
-        match request.apply(turn) {
-            Err(Fault::Engine(error)) => return Err(error),
-            answer => self.answer = Some(answer),
-        }
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, stored: Result<(), Fault>) {
-        let Self { answer, tell, .. } = *self;
-        let answer = stored.and_then(|()| answer.unwrap_or(Err(Fault::Closed)));
-        // Nobody may be waiting any more.
-        drop(tell.send(answer));
-    }
-}
-
-/// Nothing to do, which shows how it stands with the file.
-struct Nudge;
-
-impl Job for Nudge {
-    fn apply(&mut self, _: &mut Turn<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, _: Result<(), Fault>) {}
-}
-
-impl OnDisk {
-    /// Reads what the state is made from, and starts the thread.
-    pub(crate) fn start(
-        file: Arc<File>,
-        clock: Clock,
-        watchers: Arc<Mutex<Watchers>>,
-    ) -> Result<Self> {
-        let mut state = State::default();
-        let loaded = file.load()?;
-        let given_out = loaded.given_out();
-        // Nobody of the process before is here any more.
-        state.ended.extend(loaded.owned.keys());
-        loaded.into_state(&mut state);
-        state.revision = given_out;
-        let shared = Arc::new(Shared { state: Mutex::new(state), stored: given_out.into() });
-        let (jobs, waiting) = mpsc::channel();
-        let writer = Writer {
-            file: Arc::clone(&file),
-            shared: Arc::clone(&shared),
-            watchers,
-            clock,
-            waiting,
-            had_sessions: false,
-            standing: Standing::Sound,
-            last: (0, Duration::ZERO),
-        };
-        std::thread::Builder::new()
-            .name("libkv-file".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|error| {
-                Error::new(ErrorKind::Other, FILE, "open")
-                    .with_detail("the writer's thread cannot be started")
-                    .with_source(error)
-            })?;
-        Ok(Self { jobs, file, shared })
-    }
-
-    pub(crate) async fn ask<R: Request>(&self, request: R) -> Result<R::Answer, Fault> {
-        let (tell, told) = oneshot::channel();
-        let job = Box::new(Asked { request: Some(request), answer: None, tell });
-        self.jobs.send(job).map_err(|_| Fault::Closed)?;
-        // The thread answers everything; that it does not can only be a panic within.
-        told.await.unwrap_or_else(|_| Err(error::unknown("the writer's thread has ended").into()))
-    }
-
-    /// Not behind the state's lock: the writer has it while it works.
-    pub(crate) fn revision(&self) -> u64 {
-        self.shared.stored.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
-        self.noticed(self.file.get(path))
-    }
-
-    pub(crate) fn view(&self) -> Result<FileView> {
-        self.noticed(self.file.view())
-    }
-
-    fn noticed<T>(&self, read: Result<T>) -> Result<T> {
-        if read.as_ref().is_err_and(Error::is_transient) {
-            // A read found that the file failed, and nobody writes: the thread is to look at it. It
-            // may have ended, and then nobody can.
-            let _ = self.jobs.send(Box::new(Nudge));
-        }
-        read
-    }
-
-    pub(crate) fn look_back<T>(&self, look: impl FnOnce(&History, u64) -> Result<T>) -> Result<T> {
-        let state = self.shared.state();
-        look(&state.history, self.shared.stored.load(Ordering::Acquire))
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The thread.
-struct Writer {
+/// The thread that does what is asked of a file, stores it and answers.
+pub(super) struct Writer {
     file: Arc<File>,
     shared: Arc<Shared>,
     watchers: Arc<Mutex<Watchers>>,
@@ -199,7 +53,18 @@ enum Standing {
 }
 
 impl Writer {
-    fn run(mut self) {
+    pub(super) fn new(
+        file: Arc<File>,
+        shared: Arc<Shared>,
+        watchers: Arc<Mutex<Watchers>>,
+        clock: Clock,
+        waiting: mpsc::Receiver<Box<dyn Job>>,
+    ) -> Self {
+        let (standing, last) = (Standing::Sound, (0, Duration::ZERO));
+        Self { file, shared, watchers, clock, waiting, had_sessions: false, standing, last }
+    }
+
+    pub(super) fn run(mut self) {
         loop {
             let first = match self.waiting.recv_timeout(self.patience()) {
                 Ok(job) => Some(job),
