@@ -59,6 +59,13 @@ pub(crate) fn measure(lab: &mut Lab, dir: &Path) -> Done {
             |lab| lab.run(load::puts(bare.clone(), names.clone(), tasks, PUTS)),
         )?;
     }
+    lab.compare(
+        "file put, 64 tasks (redb, 64 puts a commit)",
+        Unit::Seconds,
+        Aim::Nothing,
+        |lab| lab.run(load::puts(ours.clone(), names.clone(), 64, PUTS_OF_64_TASKS)),
+        |lab| lab.run(load::batches(bare.clone(), names.clone(), 64, PUTS_OF_64_TASKS)),
+    )?;
     let names = load::names(LISTED_KEYS)?;
     lab.run(load::fill(ours.clone(), names.clone()))?;
     lab.run(load::fill(bare.clone(), names))?;

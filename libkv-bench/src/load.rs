@@ -111,3 +111,19 @@ pub(crate) async fn walk<S: Side>(side: S, keys: usize) -> Done<f64> {
     let took = start.elapsed().as_secs_f64();
     if walked == keys { Ok(took) } else { Err(format!("read {walked} of {keys} keys").into()) }
 }
+
+/// Overwrites keys at random, so many in one commit, and returns the seconds that one took.
+pub(crate) async fn batches<S: Side>(
+    side: S,
+    names: Arc<[Name]>,
+    size: usize,
+    ops: usize,
+) -> Done<f64> {
+    let mut random = fastrand::Rng::with_seed(0);
+    let start = Instant::now();
+    for op in 0..ops / size {
+        let pairs = (0..size).map(|_| (names[random.usize(..names.len())].clone(), value(op)));
+        side.fill(&pairs.collect::<Vec<_>>()).await?;
+    }
+    Ok(start.elapsed().as_secs_f64() / ops as f64)
+}

@@ -1,8 +1,8 @@
 //! A pointer to a store is a store: every method goes on to what it points at.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     TxnOutcome, Version, WatchOptions, WatchTarget, WriteOptions,
 };
 
-#[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn backend(&self) -> BackendName {
@@ -26,24 +25,61 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).state()
     }
 
-    async fn get_opts(&self, key: &Key, opts: GetOptions) -> Result<KvPair> {
-        (**self).get_opts(key, opts).await
+    fn get_opts<'a, 'k, 'f>(&'a self, key: &'k Key, opts: GetOptions) -> Pending<'f, Result<KvPair>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).get_opts(key, opts)
     }
 
-    async fn put_opts(&self, key: &Key, value: Bytes, opts: WriteOptions) -> Result<Version> {
-        (**self).put_opts(key, value, opts).await
+    fn put_opts<'a, 'k, 'f>(
+        &'a self,
+        key: &'k Key,
+        value: Bytes,
+        opts: WriteOptions,
+    ) -> Pending<'f, Result<Version>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).put_opts(key, value, opts)
     }
 
-    async fn delete_opts(&self, key: &Key, opts: DeleteOptions) -> Result<()> {
-        (**self).delete_opts(key, opts).await
+    fn delete_opts<'a, 'k, 'f>(
+        &'a self,
+        key: &'k Key,
+        opts: DeleteOptions,
+    ) -> Pending<'f, Result<()>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).delete_opts(key, opts)
     }
 
-    async fn delete_tree_opts(&self, dir: &Key, opts: DeleteTreeOptions) -> Result<()> {
-        (**self).delete_tree_opts(dir, opts).await
+    fn delete_tree_opts<'a, 'k, 'f>(
+        &'a self,
+        dir: &'k Key,
+        opts: DeleteTreeOptions,
+    ) -> Pending<'f, Result<()>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).delete_tree_opts(dir, opts)
     }
 
-    async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
-        (**self).txn(txn).await
+    fn txn<'a, 'f>(&'a self, txn: Txn) -> Pending<'f, Result<TxnOutcome>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).txn(txn)
     }
 
     fn list_opts(&self, dir: &Key, opts: ListOptions) -> PairStream {
@@ -58,12 +94,15 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).lock_session(key, opts)
     }
 
-    async fn close(&self) -> Result<()> {
-        (**self).close().await
+    fn close<'a, 'f>(&'a self) -> Pending<'f, Result<()>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).close()
     }
 }
 
-#[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: Store + ?Sized> Store for Box<S> {
     fn backend(&self) -> BackendName {
@@ -78,24 +117,61 @@ impl<S: Store + ?Sized> Store for Box<S> {
         (**self).state()
     }
 
-    async fn get_opts(&self, key: &Key, opts: GetOptions) -> Result<KvPair> {
-        (**self).get_opts(key, opts).await
+    fn get_opts<'a, 'k, 'f>(&'a self, key: &'k Key, opts: GetOptions) -> Pending<'f, Result<KvPair>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).get_opts(key, opts)
     }
 
-    async fn put_opts(&self, key: &Key, value: Bytes, opts: WriteOptions) -> Result<Version> {
-        (**self).put_opts(key, value, opts).await
+    fn put_opts<'a, 'k, 'f>(
+        &'a self,
+        key: &'k Key,
+        value: Bytes,
+        opts: WriteOptions,
+    ) -> Pending<'f, Result<Version>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).put_opts(key, value, opts)
     }
 
-    async fn delete_opts(&self, key: &Key, opts: DeleteOptions) -> Result<()> {
-        (**self).delete_opts(key, opts).await
+    fn delete_opts<'a, 'k, 'f>(
+        &'a self,
+        key: &'k Key,
+        opts: DeleteOptions,
+    ) -> Pending<'f, Result<()>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).delete_opts(key, opts)
     }
 
-    async fn delete_tree_opts(&self, dir: &Key, opts: DeleteTreeOptions) -> Result<()> {
-        (**self).delete_tree_opts(dir, opts).await
+    fn delete_tree_opts<'a, 'k, 'f>(
+        &'a self,
+        dir: &'k Key,
+        opts: DeleteTreeOptions,
+    ) -> Pending<'f, Result<()>>
+    where
+        'a: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        (**self).delete_tree_opts(dir, opts)
     }
 
-    async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
-        (**self).txn(txn).await
+    fn txn<'a, 'f>(&'a self, txn: Txn) -> Pending<'f, Result<TxnOutcome>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).txn(txn)
     }
 
     fn list_opts(&self, dir: &Key, opts: ListOptions) -> PairStream {
@@ -110,7 +186,15 @@ impl<S: Store + ?Sized> Store for Box<S> {
         (**self).lock_session(key, opts)
     }
 
-    async fn close(&self) -> Result<()> {
-        (**self).close().await
+    fn close<'a, 'f>(&'a self) -> Pending<'f, Result<()>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).close()
     }
 }
+
+/// What a method of the store that is pointed at returns. It goes on as it is: a method that awaited
+/// it would put each call into a second box.
+type Pending<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;

@@ -79,11 +79,35 @@ impl PairStream {
     ///
     /// The pairs read so far are dropped with the future.
     pub async fn collect_pairs(mut self) -> Result<Vec<KvPair>> {
-        let mut all = Vec::new();
-        while let Some(pair) = self.next().await {
-            all.push(pair?);
+        let mut all = Vec::from(std::mem::take(&mut self.pairs));
+        while let Some(page) = std::future::poll_fn(|cx| self.poll_page(cx)).await {
+            page?;
+            let page = Vec::from(std::mem::take(&mut self.pairs));
+            // A listing of one page is not copied.
+            if all.is_empty() {
+                all = page;
+            } else {
+                all.extend(page);
+            }
         }
         Ok(all)
+    }
+
+    /// Gets the next page, when the pairs of the one before are taken.
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<()>>> {
+        let Some(pages) = &mut self.pages else {
+            return Poll::Ready(None);
+        };
+        let page = std::task::ready!(pages.as_mut().poll_next(cx));
+        if !matches!(page, Some(Ok(_))) {
+            self.pages = None;
+        }
+        Poll::Ready(page.map(|page| {
+            let page = page?;
+            self.index = page.index.or(self.index);
+            self.pairs = page.pairs.into();
+            Ok(())
+        }))
     }
 }
 
@@ -95,19 +119,10 @@ impl Stream for PairStream {
             if let Some(pair) = self.pairs.pop_front() {
                 return Poll::Ready(Some(Ok(pair)));
             }
-            let Some(pages) = &mut self.pages else {
-                return Poll::Ready(None);
-            };
-            match std::task::ready!(pages.as_mut().poll_next(cx)) {
-                Some(Ok(page)) => {
-                    self.index = page.index.or(self.index);
-                    self.pairs = page.pairs.into();
-                }
-                Some(Err(error)) => {
-                    self.pages = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => self.pages = None,
+            match std::task::ready!(self.poll_page(cx)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
             }
         }
     }

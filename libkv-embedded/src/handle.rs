@@ -1,8 +1,10 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use libkv_core::{
     BackendName, Error, ErrorKind, Key, KvPair, LifetimeKind, Result, SessionState, StateSender,
     Version,
@@ -12,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::{Id, Owner, Path, Record};
 use crate::error::{closed, refused};
-use crate::machine::{EndSession, Fault, Machine, OpenSession, Request};
+use crate::machine::{Answering, EndSession, Fault, Machine, OpenSession, Request};
 
 /// One session on a store. The store's clones, its guards and its streams share it; when the last
 /// of them is gone, the janitor ends the session.
@@ -56,29 +58,27 @@ impl Handle {
         Ok(Arc::new(Self { machine, backend, address, root, id, session, closed, _alive: alive }))
     }
 
-    /// Makes a request, unless the handle is closed or the caller's time is over.
-    pub(crate) async fn ask<'a, R: Request>(
-        &self,
+    /// Makes a request, unless the handle is closed or the caller's time is over. It is made now,
+    /// and only its answer is waited for.
+    pub(crate) fn ask<'a, R: Request>(
+        &'a self,
         operation: &'static str,
         deadline: Option<Instant>,
         request: R,
-        key_of: impl FnOnce(usize) -> Option<&'a Key> + Send,
-    ) -> Result<R::Answer> {
-        self.demand_time(operation, deadline)?;
-        let asking = self.machine.ask(request);
-        let answer = match deadline {
-            None => asking.await,
-            Some(at) => {
-                // A timer needs a runtime; it is made only where there is something to wait for.
-                let late = async { tokio::time::sleep_until(at.into()).await };
-                tokio::select! {
-                    biased;
-                    answer = asking => answer,
-                    () = late => return Err(self.too_late(operation)),
-                }
-            }
-        };
-        answer.map_err(|fault| refused(fault, self.backend, operation, key_of))
+        key_of: impl FnOnce(usize) -> Option<&'a Key> + Send + 'a,
+    ) -> impl Future<Output = Result<R::Answer>> + Send + 'a {
+        let asked = self.demand_time(operation, deadline).map(|()| self.machine.ask(request));
+        async move {
+            let asking = asked?;
+            let answer = match deadline {
+                None => asking.await,
+                Some(at) => match Box::pin(in_time(asking, at)).await {
+                    Some(answer) => answer,
+                    None => return Err(self.too_late(operation)),
+                },
+            };
+            answer.map_err(|fault| refused(fault, self.backend, operation, key_of))
+        }
     }
 
     /// Says that the handle is closed, or that the caller's time was over before the call began.
@@ -133,19 +133,28 @@ impl Handle {
         }
     }
 
+    /// The same to look a key up with: where there is no root in front, no memory is needed.
+    pub(crate) fn path_text<'k>(&self, key: &'k Key) -> Cow<'k, str> {
+        if self.root.is_root() {
+            key.as_str().into()
+        } else {
+            format!("{}/{key}", self.root).into()
+        }
+    }
+
     /// The key of a path in this handle's root; none for a name that is a key only below another
     /// root, such as one that is too long here.
-    pub(crate) fn key(&self, path: &Path) -> Option<Key> {
+    pub(crate) fn key(&self, path: Path) -> Option<Key> {
         if self.root.is_root() {
-            return Key::try_from(path.clone()).ok();
+            return Key::try_from(path).ok();
         }
         let logical = path.strip_prefix(self.root.as_str())?.strip_prefix('/')?;
         Key::new(logical).ok()
     }
 
     /// The pair of a record; `with_value` says whether its value goes along.
-    pub(crate) fn pair(&self, key: Key, record: &Record, with_value: bool) -> KvPair {
-        let value = if with_value { record.value.clone() } else { bytes::Bytes::new() };
+    pub(crate) fn pair(&self, key: Key, record: Record, with_value: bool) -> KvPair {
+        let value = if with_value { record.value } else { Bytes::new() };
         KvPair::new(key, value, Version::new(self.backend, record.revision), kind(record.owner))
     }
 }
@@ -159,6 +168,17 @@ impl fmt::Debug for Handle {
             .field("id", &self.id)
             .field("closed", &self.closed)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits for an answer; none where it comes after `at`.
+async fn in_time<A: Unpin>(asking: Answering<A>, at: Instant) -> Option<Result<A, Fault>> {
+    // A timer needs a runtime; it is made only where there is something to wait for.
+    let late = async { tokio::time::sleep_until(at.into()).await };
+    tokio::select! {
+        biased;
+        answer = asking => Some(answer),
+        () = late => None,
     }
 }
 

@@ -30,8 +30,11 @@ pub(crate) struct Listing {
 impl Listing {
     pub(crate) fn new(handle: Arc<Handle>, dir: Key, opts: ListOptions) -> Self {
         let path = handle.path(&dir);
-        let after = opts.start_after.as_ref().map(|key| handle.path(key));
-        let rest = Some(Span::below(&path).after(after));
+        let all = Span::below(&path);
+        let rest = Some(match &opts.start_after {
+            Some(key) => all.after(handle.path(key)),
+            None => all,
+        });
         Self { handle, dir, path, opts, rest, view: None, given: 0 }
     }
 
@@ -55,11 +58,11 @@ impl Listing {
         most: usize,
     ) -> Result<Page> {
         let left = self.opts.limit.unwrap_or(usize::MAX) - self.given;
-        let (mut pairs, mut bytes, mut last, mut more) = (Vec::new(), 0, None, false);
+        let (mut pairs, mut bytes, mut next) = (Vec::new(), 0, None);
         let mut foreign = 0;
         records.scan(span, &mut |path, record| {
             if pairs.len() >= most.min(left) || (bytes >= PAGE_BYTES && most < usize::MAX) {
-                more = pairs.len() < left;
+                next = (pairs.len() < left).then_some(path);
                 return false;
             }
             bytes += record.value.len();
@@ -67,7 +70,6 @@ impl Listing {
                 Some(key) => pairs.extend(self.pair(key, record)),
                 None => foreign += 1,
             }
-            last = Some(path.clone());
             true
         })?;
         self.note_foreign(foreign)?;
@@ -75,11 +77,11 @@ impl Listing {
             self.demand_anything(records)?;
         }
         self.given += pairs.len();
-        self.rest = more.then(|| span.clone().after(last));
+        self.rest = next.map(|path| span.clone().at(path));
         Ok(Page::new(Some(revision), pairs))
     }
 
-    fn pair(&self, key: Key, record: &Record) -> Option<KvPair> {
+    fn pair(&self, key: Key, record: Record) -> Option<KvPair> {
         let deep = self.opts.depth.is_some_and(|depth| key.depth_below(&self.dir) > Some(depth));
         (!deep).then(|| self.handle.pair(key, record, !self.opts.keys_only))
     }

@@ -159,36 +159,25 @@ impl Store for EmbeddedStore {
     async fn get_opts(&self, key: &Key, opts: GetOptions) -> Result<KvPair> {
         let found = self.find(key, &opts).map_err(|error| error.or_key(key))?;
         let found = found.ok_or_else(|| self.error(ErrorKind::KeyNotFound, "get").with_key(key))?;
-        Ok(self.handle.pair(key.clone(), &found, !opts.keys_only))
+        Ok(self.handle.pair(key.clone(), found, !opts.keys_only))
     }
 
     async fn put_opts(&self, key: &Key, value: Bytes, opts: WriteOptions) -> Result<Version> {
-        let writing = async {
-            let path = self.path(key, "put")?;
-            check_value(value.len(), self.backend(), "put")?;
-            let life = self.life(opts.lifetime, "put")?;
-            let checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "put")?;
-            let writes = vec![Write::Put(path, value, life)];
-            let request = Commit { session: self.handle.id, checks, writes };
-            let revision = self.handle.ask("put", opts.deadline, request, |_| Some(key)).await?;
-            if life == Life::Session {
-                self.handle.note_session();
-            }
-            Ok(Version::new(self.backend(), revision))
-        };
-        writing.await.map_err(|error: Error| error.or_key(key))
+        let of_key = |error: Error| error.or_key(key);
+        let request = self.to_put(key, value, &opts).map_err(of_key)?;
+        let putting = self.handle.ask("put", opts.deadline, request, |_| Some(key));
+        let revision = putting.await.map_err(of_key)?;
+        if opts.lifetime == Lifetime::Ephemeral {
+            self.handle.note_session();
+        }
+        Ok(Version::new(self.backend(), revision))
     }
 
     async fn delete_opts(&self, key: &Key, opts: DeleteOptions) -> Result<()> {
-        let deleting = async {
-            let path = self.path(key, "delete")?;
-            let mut checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "delete")?;
-            checks.push(Check::Exists(path.clone()));
-            let writes = vec![Write::Delete(path)];
-            let request = Commit { session: self.handle.id, checks, writes };
-            self.handle.ask("delete", opts.deadline, request, |_| Some(key)).await
-        };
-        deleting.await.map(drop).map_err(|error: Error| error.or_key(key))
+        let of_key = |error: Error| error.or_key(key);
+        let request = self.to_delete(key, &opts).map_err(of_key)?;
+        let deleting = self.handle.ask("delete", opts.deadline, request, |_| Some(key));
+        deleting.await.map(drop).map_err(of_key)
     }
 
     async fn delete_tree_opts(&self, dir: &Key, opts: DeleteTreeOptions) -> Result<()> {
@@ -271,10 +260,25 @@ impl EmbeddedStore {
     }
 
     fn find(&self, key: &Key, opts: &GetOptions) -> Result<Option<Record>> {
-        let path = self.path(key, "get")?;
+        let within = |error: Error| error.in_operation(self.backend(), "get");
+        let path = self.handle.path_text(key.not_root("get").map_err(within)?);
         self.handle.demand_time("get", opts.deadline)?;
-        let found = self.handle.machine.get(&path);
-        found.map_err(|error| error.in_operation(self.backend(), "get"))
+        self.handle.machine.get(&path).map_err(within)
+    }
+
+    fn to_put(&self, key: &Key, value: Bytes, opts: &WriteOptions) -> Result<Commit<[Write; 1]>> {
+        let path = self.path(key, "put")?;
+        check_value(value.len(), self.backend(), "put")?;
+        let life = self.life(opts.lifetime, "put")?;
+        let checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "put")?;
+        Ok(Commit { session: self.handle.id, checks, writes: [Write::Put(path, value, life)] })
+    }
+
+    fn to_delete(&self, key: &Key, opts: &DeleteOptions) -> Result<Commit<[Write; 1]>> {
+        let path = self.path(key, "delete")?;
+        let mut checks = self.checks(&path, opts.expect, opts.fence.as_ref(), "delete")?;
+        checks.push(Check::Exists(path.clone()));
+        Ok(Commit { session: self.handle.id, checks, writes: [Write::Delete(path)] })
     }
 
     fn life(&self, lifetime: Lifetime, operation: &'static str) -> Result<Life> {

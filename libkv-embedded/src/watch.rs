@@ -141,7 +141,7 @@ impl Watch {
         let revision = handle.machine.look(|revision, records| {
             if let WatchTarget::Key(key) = &self.target {
                 let record = records.get(&self.path)?;
-                ready.extend(record.map(|it| Event::Put(handle.pair(key.clone(), &it, true))));
+                ready.extend(record.map(|it| Event::Put(handle.pair(key.clone(), it, true))));
             } else {
                 records.scan(&Span::below(&self.path), &mut |path, record| {
                     let pair = handle.key(path).map(|key| handle.pair(key, record, true));
@@ -158,22 +158,22 @@ impl Watch {
     /// Reads on in a snapshot.
     fn read_on(&mut self, snapshot: Snapshot) -> Result<()> {
         let (handle, ready) = (&self.handle, &mut self.ready);
-        let (mut last, mut bytes, mut more) = (None, 0, false);
+        let (mut next, mut bytes) = (None, 0);
         snapshot.view.scan(&snapshot.rest, &mut |path, record| {
-            more = ready.len() >= READ_AHEAD || bytes >= READ_AHEAD_BYTES;
-            if more {
+            if ready.len() >= READ_AHEAD || bytes >= READ_AHEAD_BYTES {
+                next = Some(path);
                 return false;
             }
+            bytes += record.value.len();
             let pair = handle.key(path).map(|key| handle.pair(key, record, true));
             ready.extend(pair.map(Event::Put));
-            bytes += record.value.len();
-            last = Some(path.clone());
             true
         })?;
-        if more {
-            self.snapshot = Some(Snapshot { rest: snapshot.rest.after(last), ..snapshot });
-        } else {
-            self.synced(snapshot.view.revision());
+        match next {
+            Some(path) => {
+                self.snapshot = Some(Snapshot { rest: snapshot.rest.at(path), ..snapshot })
+            }
+            None => self.synced(snapshot.view.revision()),
         }
         Ok(())
     }
@@ -209,9 +209,9 @@ impl Watch {
     }
 
     fn event(&self, change: &Change) -> Option<Event> {
-        let key = self.handle.key(&change.path)?;
+        let key = self.handle.key(change.path.clone())?;
         Some(match &change.record {
-            Some(record) => Event::Put(self.handle.pair(key, record, true)),
+            Some(record) => Event::Put(self.handle.pair(key, record.clone(), true)),
             None => Event::Delete { key, last_index: change.revision },
         })
     }

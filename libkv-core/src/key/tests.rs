@@ -147,6 +147,16 @@ fn keys() -> impl Strategy<Value = Key> {
 
 proptest! {
     #[test]
+    fn a_plain_text_is_a_key_as_it_stands(
+        text in prop_oneof!["[a/.z é\u{0}]{0,8}", "/?(zookeeper|a)(/[b-d]{1,3}){0,200}"],
+    ) {
+        if is_plain(&text) {
+            prop_assert!(check(&text).is_ok());
+            prop_assert!(is_folded(&text) && !text.is_empty());
+        }
+    }
+
+    #[test]
     fn folding_is_idempotent(text in texts()) {
         let folded = fold(&text);
         prop_assert!(is_folded(&folded));

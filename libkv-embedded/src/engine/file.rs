@@ -9,13 +9,15 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::careful::Careful;
 use super::opening::{self, Failed};
-use super::tables::{self, DUE, FLOOR, LOG, OWNED, REVISION, SET_ASIDE, Writing};
-use super::{FileView, Id, Path};
+use super::tables::{self, DUE, FLOOR, LOG, Moment, OWNED, REVISION, SET_ASIDE, Writing};
+use super::{FileView, Id, Path, Record};
 use crate::error::{self, FILE};
 use crate::machine::{Due, History, State, Time};
 
 /// How often to look whether another process has let go of the file.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often a reader looks whether the file has been opened again.
+const LOOK_AT_ONCE: Duration = Duration::from_millis(1);
 /// How long a reader waits for the writer to notice that the file failed. What takes long, which is
 /// mending it, comes after.
 const NOTICE: Duration = Duration::from_secs(2);
@@ -24,6 +26,9 @@ const NOTICE: Duration = Duration::from_secs(2);
 pub(crate) struct File {
     path: PathBuf,
     standing: RwLock<Standing>,
+    /// What all readers look at until the next commit. The first of them makes it, and only while
+    /// the file stands open, so that it never shows more than those who read later will find.
+    moment: RwLock<Option<Arc<Moment>>>,
 }
 
 enum Standing {
@@ -50,7 +55,8 @@ impl File {
             };
             return Err(failed.in_operation(FILE, "open"));
         };
-        Ok(Self { path, standing: RwLock::new(Standing::Open(database, file)) })
+        let standing = RwLock::new(Standing::Open(database, file));
+        Ok(Self { path, standing, moment: RwLock::default() })
     }
 
     /// Begins to write. There is one who does, the writer's thread.
@@ -69,17 +75,63 @@ impl File {
         Loaded::read(self.standing().database()?).map_err(error::storage)
     }
 
-    /// Reads; where the file failed meanwhile, again when it has been opened again.
-    pub(super) fn read<T>(&self, look: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T> {
+    /// Reads one record as it is stored now.
+    pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
+        let mut until = None;
+        loop {
+            let moment = self.moment()?;
+            let error = match moment.get(path) {
+                Err(error) if error::is_passing(&error) => error,
+                found => return found.map_err(error::storage),
+            };
+            self.discard(&moment);
+            if Instant::now() >= *until.get_or_insert_with(|| Instant::now() + NOTICE) {
+                return Err(error::storage(error));
+            }
+            std::thread::sleep(LOOK_AT_ONCE);
+        }
+    }
+
+    /// The records as they are now. Where the file failed meanwhile, waits until it has been opened
+    /// again.
+    pub(super) fn moment(&self) -> Result<Arc<Moment>> {
+        if let Some(moment) = &*self.moment.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Arc::clone(moment));
+        }
         let until = Instant::now() + NOTICE;
         loop {
-            match look(self.standing().database()?) {
+            match self.begin_moment()? {
                 Err(error) if error::is_passing(&error) && Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(1));
+                    std::thread::sleep(LOOK_AT_ONCE);
                 }
-                found => return found.map_err(error::storage),
+                begun => return begun.map_err(error::storage),
             }
         }
+    }
+
+    fn begin_moment(&self) -> Result<Result<Arc<Moment>, redb::Error>> {
+        let standing = self.standing();
+        let database = standing.database()?;
+        let mut moment = self.moment.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(moment) = &*moment {
+            return Ok(Ok(Arc::clone(moment)));
+        }
+        let begun = Moment::now(database).map(Arc::new);
+        *moment = begun.as_ref().ok().cloned();
+        Ok(begun)
+    }
+
+    /// Makes readers look anew. The writer calls it after each commit and before anybody is told.
+    pub(crate) fn move_on(&self) {
+        let old = self.moment.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Not behind the lock: the last use of a moment gives its pages back.
+        drop(old);
+    }
+
+    /// Gives up a moment that cannot be read any more.
+    pub(super) fn discard(&self, failed: &Arc<Moment>) {
+        let mut moment = self.moment.write().unwrap_or_else(PoisonError::into_inner);
+        moment.take_if(|moment| Arc::ptr_eq(moment, failed));
     }
 
     /// Opens the file again, after it failed, and lets nobody in meanwhile.
@@ -90,6 +142,7 @@ impl File {
         };
         file.keep_locks();
         // First of all the old one must be gone: two that write would spoil the file.
+        self.move_on();
         *standing = Standing::Closed;
         let failure = match opening::open_again(&file, &self.path) {
             Ok(database) => {
@@ -107,6 +160,7 @@ impl File {
     pub(crate) fn close(&self) {
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
         let file = standing.file();
+        self.move_on();
         *standing = Standing::Closed;
         if let Some(file) = file {
             file.release_locks();

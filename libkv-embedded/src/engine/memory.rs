@@ -3,7 +3,7 @@ use std::ops::Bound;
 
 use libkv_core::Result;
 
-use super::{Engine, Owner, Path, Record, Span};
+use super::{Engine, Owner, Path, Record, Span, Visit};
 use crate::machine::Change;
 
 /// Records in memory: an ordered map. The state machine's own history is the log.
@@ -27,11 +27,9 @@ impl Engine for Memory {
         Ok(self.0.remove(path).map(|record| record.owner))
     }
 
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
-        let (start, exclusive) = span.start();
-        let start = if exclusive { Bound::Excluded(start) } else { Bound::Included(start) };
-        for (path, record) in self.0.range::<str, _>((start, Bound::Unbounded)) {
-            if !span.holds(path) || !visit(path, record) {
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()> {
+        for (path, record) in self.0.range::<str, _>((span.start(), Bound::Unbounded)) {
+            if !span.holds(path) || !visit(path.clone(), record.clone()) {
                 break;
             }
         }

@@ -8,6 +8,7 @@ mod tables;
 mod view;
 
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -68,7 +69,7 @@ pub(crate) trait Engine {
     fn remove(&mut self, path: &str) -> Result<Option<Owner>>;
 
     /// Visits the records in `span` in the order of their paths, until `visit` says false.
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()>;
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()>;
 
     /// Keeps a change for those who begin a watch in the past.
     fn log(&mut self, change: &Change) -> Result<()>;
@@ -80,29 +81,39 @@ pub(crate) trait Engine {
     fn reserve(&mut self, revision: u64) -> Result<()>;
 }
 
-/// The paths strictly below a directory, after a certain one.
+/// Who looks at records one by one, and says false to one that is not to be taken any more.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(Path, Record) -> bool;
+
+/// The paths strictly below a directory, from a certain one on.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     /// `dir/`, or nothing for everything.
     prefix: String,
-    after: Option<Path>,
+    start: Bound<Path>,
 }
 
 impl Span {
     pub(crate) fn below(dir: &str) -> Self {
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
-        Self { prefix, after: None }
+        Self { prefix, start: Bound::Unbounded }
     }
 
-    pub(crate) fn after(self, path: Option<Path>) -> Self {
-        Self { after: path, ..self }
+    /// What is left after a path.
+    pub(crate) fn after(self, path: Path) -> Self {
+        Self { start: Bound::Excluded(path), ..self }
     }
 
-    /// Where to begin reading, and whether that very path is left out.
-    fn start(&self) -> (&str, bool) {
-        match &self.after {
-            Some(after) if **after >= *self.prefix => (after, true),
-            _ => (&self.prefix, false),
+    /// What is left from a path on.
+    pub(crate) fn at(self, path: Path) -> Self {
+        Self { start: Bound::Included(path), ..self }
+    }
+
+    /// Where to begin reading.
+    fn start(&self) -> Bound<&str> {
+        match &self.start {
+            Bound::Excluded(path) if **path >= *self.prefix => Bound::Excluded(path),
+            Bound::Included(path) if **path >= *self.prefix => Bound::Included(path),
+            _ => Bound::Included(&self.prefix),
         }
     }
 

@@ -6,11 +6,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 use libkv_core::Result;
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition,
-    WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
+    TableDefinition, WriteTransaction,
 };
 
-use super::{Engine, Owner, Path, Record, Span};
+use super::{Engine, Owner, Path, Record, Span, Visit};
 use crate::error;
 use crate::machine::{Change, Time};
 
@@ -128,13 +128,8 @@ impl<'t> Tables<'t> {
             return Ok(());
         };
         self.meta.insert(FLOOR, floor)?;
-        loop {
-            let oldest = self.log.first()?.map(|(key, _)| key.value().0);
-            if oldest.is_none_or(|revision| revision > floor) {
-                return Ok(());
-            }
-            self.log.pop_first()?;
-        }
+        self.log.retain_in(..(floor + 1, ""), |_, _| false)?;
+        Ok(())
     }
 
     fn forget_owner(&mut self, path: &str, owner: Owner) -> Result<(), redb::Error> {
@@ -200,7 +195,7 @@ impl Engine for Tables<'_> {
         Ok(old)
     }
 
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()> {
         scan(&self.records, span, visit).map_err(failed)
     }
 
@@ -230,30 +225,37 @@ impl Engine for Tables<'_> {
     }
 }
 
-/// The records of one moment, for a reader.
-pub(crate) struct Reading(ReadOnlyTable<&'static str, Stored<'static>>);
+/// The records of one moment, for readers. It begins like every use of a table of redb's with some
+/// effort, and is shared.
+pub(crate) struct Moment {
+    records: ReadOnlyTable<&'static str, Stored<'static>>,
+    revision: u64,
+}
 
-impl Reading {
-    pub(crate) fn new(transaction: &ReadTransaction) -> Result<Self, redb::Error> {
-        Ok(Self(transaction.open_table(RECORDS)?))
+impl Moment {
+    pub(crate) fn now(database: &Database) -> Result<Self, redb::Error> {
+        let transaction = database.begin_read()?;
+        let revision = number(&transaction, REVISION)?.unwrap_or_default();
+        Ok(Self { records: transaction.open_table(RECORDS)?, revision })
+    }
+
+    /// The revision of the last write.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Option<Record>, redb::Error> {
-        get(&self.0, path)
+        get(&self.records, path)
     }
 
-    pub(crate) fn scan(
-        &self,
-        span: &Span,
-        visit: &mut dyn FnMut(&Path, &Record) -> bool,
-    ) -> Result<(), redb::Error> {
-        scan(&self.0, span, visit)
+    pub(crate) fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<(), redb::Error> {
+        scan(&self.records, span, visit)
     }
 }
 
-impl fmt::Debug for Reading {
+impl fmt::Debug for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reading")
+        f.debug_struct("Moment").field("revision", &self.revision).finish_non_exhaustive()
     }
 }
 
@@ -268,14 +270,12 @@ fn get(
 fn scan(
     records: &impl ReadableTable<&'static str, Stored<'static>>,
     span: &Span,
-    visit: &mut dyn FnMut(&Path, &Record) -> bool,
+    visit: Visit<'_>,
 ) -> Result<(), redb::Error> {
-    let (start, exclusive) = span.start();
-    let start = if exclusive { Bound::Excluded(start) } else { Bound::Included(start) };
-    for entry in records.range::<&str>((start, Bound::Unbounded))? {
+    for entry in records.range::<&str>((span.start(), Bound::Unbounded))? {
         let (path, stored) = entry?;
         let path = path.value();
-        if !span.holds(path) || !visit(&path.into(), &record(stored.value())) {
+        if !span.holds(path) || !visit(path.into(), record(stored.value())) {
             break;
         }
     }

@@ -1,10 +1,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libkv_core::Result;
-use redb::{Database, ReadableDatabase};
 
-use super::tables::{self, REVISION, Reading};
-use super::{File, Path, Record, Span};
+use super::tables::Moment;
+use super::{File, Path, Record, Span, Visit};
 use crate::error;
 
 /// The records of a file at one moment. Where the file fails and is opened again, the moment lasts
@@ -12,14 +11,15 @@ use crate::error;
 #[derive(Debug)]
 pub(crate) struct FileView {
     file: Arc<File>,
-    reading: Mutex<Arc<Reading>>,
+    moment: Mutex<Arc<Moment>>,
     revision: u64,
 }
 
 impl FileView {
     pub(super) fn new(file: &Arc<File>) -> Result<Self> {
-        let (reading, revision) = file.read(begin)?;
-        Ok(Self { file: Arc::clone(file), reading: Mutex::new(Arc::new(reading)), revision })
+        let moment = file.moment()?;
+        let revision = moment.revision();
+        Ok(Self { file: Arc::clone(file), moment: Mutex::new(moment), revision })
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -28,52 +28,45 @@ impl FileView {
 
     pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
         loop {
-            match self.reading().get(path) {
-                Err(error) if error::is_passing(&error) => self.renew()?,
+            let moment = self.moment();
+            match moment.get(path) {
+                Err(error) if error::is_passing(&error) => self.renew(&moment)?,
                 found => return found.map_err(error::storage),
             }
         }
     }
 
-    pub(crate) fn scan(
-        &self,
-        span: &Span,
-        visit: &mut dyn FnMut(&Path, &Record) -> bool,
-    ) -> Result<()> {
+    pub(crate) fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()> {
         let mut rest = span.clone();
         loop {
-            let mut last = None;
-            let scanned = self.reading().scan(&rest, &mut |path, record| {
-                last = Some(Arc::clone(path));
+            let mut last: Option<Path> = None;
+            let moment = self.moment();
+            let scanned = moment.scan(&rest, &mut |path, record| {
+                last = Some(Arc::clone(&path));
                 visit(path, record)
             });
             match scanned {
-                Err(error) if error::is_passing(&error) => self.renew()?,
+                Err(error) if error::is_passing(&error) => self.renew(&moment)?,
                 scanned => return scanned.map_err(error::storage),
             }
-            if last.is_some() {
+            if let Some(last) = last {
                 rest = rest.after(last);
             }
         }
     }
 
-    fn reading(&self) -> Arc<Reading> {
-        Arc::clone(&self.reading.lock().unwrap_or_else(PoisonError::into_inner))
+    fn moment(&self) -> Arc<Moment> {
+        Arc::clone(&self.moment.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks at the same moment in the file that was opened again.
-    fn renew(&self) -> Result<()> {
-        let (reading, revision) = self.file.read(begin)?;
-        if revision != self.revision {
+    fn renew(&self, failed: &Arc<Moment>) -> Result<()> {
+        self.file.discard(failed);
+        let moment = self.file.moment()?;
+        if moment.revision() != self.revision {
             return Err(error::moved_on());
         }
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(reading);
+        *self.moment.lock().unwrap_or_else(PoisonError::into_inner) = moment;
         Ok(())
     }
-}
-
-fn begin(database: &Database) -> Result<(Reading, u64), redb::Error> {
-    let transaction = database.begin_read()?;
-    let revision = tables::number(&transaction, REVISION)?.unwrap_or_default();
-    Ok((Reading::new(&transaction)?, revision))
 }

@@ -5,6 +5,9 @@ use crate::engine::{Path, Record};
 /// How much of the past is kept, for watches that begin there or fell behind.
 const MAX_CHANGES: usize = 10_000;
 const MAX_BYTES: usize = 16 << 20;
+/// How much of what has left is forgotten by the engine at once, which is cheaper than one by one.
+const LOT: usize = 512;
+const LOT_BYTES: usize = 1 << 20;
 
 /// One key's change in one revision.
 #[derive(Debug, Clone)]
@@ -28,6 +31,9 @@ impl Change {
 pub(crate) struct History {
     changes: VecDeque<Change>,
     bytes: usize,
+    /// How many changes have left of which the engine was not told yet, and their bytes.
+    left: usize,
+    left_bytes: usize,
     /// Changes of this revision and older ones may be missing.
     floor: u64,
 }
@@ -42,9 +48,9 @@ impl History {
         history
     }
 
-    /// Keeps a change; returns the new floor where older ones had to go.
+    /// Keeps a change; returns the floor when so many older ones had to go that the engine should
+    /// forget them.
     pub(crate) fn push(&mut self, change: Change) -> Option<u64> {
-        let floor = self.floor;
         self.bytes += change.bytes();
         self.changes.push_back(change);
         while self.changes.len() > MAX_CHANGES || self.bytes > MAX_BYTES {
@@ -53,8 +59,14 @@ impl History {
             };
             self.bytes -= oldest.bytes();
             self.floor = oldest.revision;
+            self.left += 1;
+            self.left_bytes += oldest.bytes();
         }
-        (self.floor > floor).then_some(self.floor)
+        if self.left < LOT && self.left_bytes < LOT_BYTES {
+            return None;
+        }
+        (self.left, self.left_bytes) = (0, 0);
+        Some(self.floor)
     }
 
     /// The changes after `revision`; none where some of them are no longer here.
@@ -88,6 +100,20 @@ mod tests {
     }
 
     #[test]
+    fn the_engine_forgets_in_lots_and_never_what_is_kept() {
+        let mut history = History::default();
+        let mut forgotten = 0;
+        for revision in 1..=(MAX_CHANGES + 3 * LOT) as u64 {
+            if let Some(floor) = history.push(change(revision)) {
+                assert_eq!(floor, forgotten + LOT as u64);
+                assert!(history.after(floor).is_some());
+                forgotten = floor;
+            }
+        }
+        assert_eq!(forgotten, 3 * LOT as u64);
+    }
+
+    #[test]
     fn large_values_leave_sooner() {
         let mut history = History::default();
         let record = Record {
@@ -95,9 +121,9 @@ mod tests {
             revision: 0,
             owner: crate::engine::Owner::Nobody,
         };
-        for revision in 1..=3 {
-            history.push(Change { record: Some(record.clone()), ..change(revision) });
-        }
+        let mut push =
+            |revision| history.push(Change { record: Some(record.clone()), ..change(revision) });
+        assert_eq!([push(1), push(2), push(3)], [None, Some(1), Some(2)]);
         assert!(history.after(1).is_none());
         assert_eq!(history.after(2).unwrap().count(), 1);
     }

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use libkv_core::{Error, Result};
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::deliver;
 use super::request::{Fault, Request};
 use super::state::State;
-use super::time::{Clock, Time};
+use super::time::{Clock, Now, Time};
 use super::turn::Turn;
 use super::watchers::Watchers;
 use crate::engine::{Engine, Memory};
@@ -15,11 +15,19 @@ use crate::engine::{Engine, Memory};
 /// A machine whose records are in memory: a request is done where it is made.
 #[derive(Debug)]
 pub(crate) struct InMemory {
-    inner: Mutex<(State, Memory)>,
+    inner: Mutex<Inner>,
     clock: Clock,
     watchers: Arc<Mutex<Watchers>>,
     /// Tells the timer task when something is due next. It ends when this is dropped.
     next_due: watch::Sender<Option<Time>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: State,
+    records: Memory,
+    /// What the timer task was told last, to be compared without asking its channel.
+    told: Option<Time>,
 }
 
 impl InMemory {
@@ -40,7 +48,17 @@ impl InMemory {
     }
 
     pub(crate) fn read<T>(&self, read: impl FnOnce(&State, &dyn Engine) -> Result<T>) -> Result<T> {
+        let inner = self.lock();
+        let due = inner.state.next_due().is_some_and(|time| time <= self.clock.now());
+        if !due && !inner.state.owes() {
+            return read(&inner.state, &inner.records);
+        }
+        drop(inner);
         self.turn(|turn| read(turn.state, turn.engine))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works on the state as it is now: what is due has happened before.
@@ -48,14 +66,16 @@ impl InMemory {
         &self,
         work: impl FnOnce(&mut Turn<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, engine) = &mut *inner;
-        let mut turn = Turn { now: self.clock.now(), state, engine };
+        let mut inner = self.lock();
+        let Inner { state, records, told } = &mut *inner;
+        let mut turn = Turn { now: Now::new(self.clock), state, engine: records };
         turn.catch_up()?;
         let done = work(&mut turn);
         let woken = deliver(state, &self.watchers);
         let next = state.next_due();
-        self.next_due.send_if_modified(|told| std::mem::replace(told, next) != next);
+        if std::mem::replace(told, next) != next {
+            self.next_due.send_replace(next);
+        }
         drop(inner);
         woken.into_iter().for_each(Waker::wake);
         done

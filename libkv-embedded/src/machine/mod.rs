@@ -3,6 +3,8 @@
 //! A store in memory does a request where it is made. A store on disk has a thread that does all
 //! requests which wait, stores them together, and tells the world afterwards.
 
+mod answer;
+mod disk;
 mod history;
 mod locks;
 mod memory;
@@ -19,12 +21,13 @@ use std::task::Waker;
 
 use libkv_core::Result;
 
+use self::disk::OnDisk;
 use self::memory::InMemory;
 use self::state::Told;
 use self::watchers::Watchers;
-use self::writer::OnDisk;
-use crate::engine::{Engine, File, FileView, Id, Path, Record, Span};
+use crate::engine::{Engine, File, FileView, Id, Record, Span, Visit};
 
+pub(crate) use self::answer::Answering;
 pub(crate) use self::history::{Change, History};
 pub(crate) use self::locks::{Attempt, Grant, Loss};
 pub(crate) use self::request::{
@@ -74,14 +77,14 @@ impl Machine {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Makes a request and waits until it is done and stored.
+    /// Makes a request; the answer is there when it is done and stored.
     ///
     /// Requests take their turn in the order in which they are made, also where nobody waits for
     /// the answer any more.
-    pub(crate) async fn ask<R: Request>(&self, request: R) -> Result<R::Answer, Fault> {
+    pub(crate) fn ask<R: Request>(&self, request: R) -> Answering<R::Answer> {
         match &self.keeping {
-            Keeping::Memory(memory) => memory.ask(request),
-            Keeping::Disk(disk) => disk.ask(request).await,
+            Keeping::Memory(memory) => Answering::Known(Some(memory.ask(request))),
+            Keeping::Disk(disk) => disk.ask(request),
         }
     }
 
@@ -89,7 +92,7 @@ impl Machine {
     pub(crate) fn get(&self, path: &str) -> Result<Option<Record>> {
         match &self.keeping {
             Keeping::Memory(memory) => memory.read(|_, engine| engine.get(path)),
-            Keeping::Disk(disk) => disk.view()?.get(path),
+            Keeping::Disk(disk) => disk.get(path),
         }
     }
 
@@ -139,7 +142,7 @@ impl Machine {
 /// Records to be read.
 pub(crate) trait Records {
     fn get(&self, path: &str) -> Result<Option<Record>>;
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()>;
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()>;
 }
 
 struct InTurn<'a>(&'a dyn Engine);
@@ -149,7 +152,7 @@ impl Records for InTurn<'_> {
         self.0.get(path)
     }
 
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()> {
         self.0.scan(span, visit)
     }
 }
@@ -159,7 +162,7 @@ impl Records for FileView {
         Self::get(self, path)
     }
 
-    fn scan(&self, span: &Span, visit: &mut dyn FnMut(&Path, &Record) -> bool) -> Result<()> {
+    fn scan(&self, span: &Span, visit: Visit<'_>) -> Result<()> {
         Self::scan(self, span, visit)
     }
 }

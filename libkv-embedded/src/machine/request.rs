@@ -12,7 +12,7 @@ use crate::engine::{Id, Path, Span};
 
 /// Something that happens to the state in one step.
 pub(crate) trait Request: Send + 'static {
-    type Answer: Send + 'static;
+    type Answer: Send + Unpin + 'static;
 
     fn apply(self, turn: &mut Turn<'_>) -> Result<Self::Answer, Fault>;
 }
@@ -85,14 +85,16 @@ impl Request for EndSession {
 }
 
 /// Checks, then writes everything in one revision, or nothing. The answer is the revision.
+///
+/// Most writes are of one key: an array of one needs no memory of its own.
 #[derive(Debug)]
-pub(crate) struct Commit {
+pub(crate) struct Commit<W> {
     pub(crate) session: Id,
     pub(crate) checks: Vec<Check>,
-    pub(crate) writes: Vec<Write>,
+    pub(crate) writes: W,
 }
 
-impl Request for Commit {
+impl<W: IntoIterator<Item = Write> + Send + 'static> Request for Commit<W> {
     type Answer = u64;
 
     fn apply(self, turn: &mut Turn<'_>) -> Result<u64, Fault> {

@@ -17,7 +17,8 @@ pub(crate) struct State {
     pub(crate) ended: HashSet<Id>,
     /// Locks that nobody holds although somebody may wait.
     pub(crate) free_locks: Vec<Path>,
-    pub(crate) sessions: HashSet<Id>,
+    /// Each write looks for its own among them, and mostly there are few.
+    pub(crate) sessions: BTreeSet<Id>,
     pub(crate) locks: Locks,
     pub(crate) history: History,
     /// What the world is told once it is stored.

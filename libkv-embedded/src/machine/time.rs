@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +54,23 @@ impl Clock {
     /// When a time is, or was at the earliest at the opening.
     pub(crate) fn instant(&self, time: Time) -> Instant {
         self.base + Duration::from_nanos(time.0.saturating_sub(self.start.0))
+    }
+}
+
+/// The time of a turn: the same for all of it, and only looked at where it matters.
+#[derive(Debug)]
+pub(crate) struct Now {
+    clock: Clock,
+    time: OnceCell<Time>,
+}
+
+impl Now {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, time: OnceCell::new() }
+    }
+
+    pub(crate) fn get(&self) -> Time {
+        *self.time.get_or_init(|| self.clock.now())
     }
 }
 

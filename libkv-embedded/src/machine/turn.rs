@@ -4,31 +4,40 @@ use super::history::Change;
 use super::locks::{Left, Loss};
 use super::request::{Check, Fault, Life, Write};
 use super::state::{State, Told};
-use super::time::{Due, Time};
+use super::time::{Due, Now, Time};
 use crate::engine::{Engine, Id, Owner, Path, Record, Span};
 
 /// The state with its records at one moment, for one request.
 pub(crate) struct Turn<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) engine: &'a mut dyn Engine,
-    pub(crate) now: Time,
+    pub(crate) now: Now,
 }
 
 impl Turn<'_> {
     /// Does what is due, in the order of time, and what ended sessions still owe.
     pub(crate) fn catch_up(&mut self) -> Result<()> {
-        while let Some(due) = self.state.timers.take_due(self.now) {
+        while let Some(due) = self.take_due() {
             match due {
                 Due::Key(path) => {
-                    self.write(vec![Write::Delete(path)], 0)?;
+                    self.write([Write::Delete(path)], 0)?;
                 }
                 Due::Lock(attempt) => self.lose_lock(attempt, Loss::Expired)?,
             }
+        }
+        if !self.state.owes() {
+            return Ok(());
         }
         let ended: Vec<Id> = self.state.ended.iter().copied().collect();
         ended.into_iter().try_for_each(|owner| self.drop_owned(owner))?;
         let free = std::mem::take(&mut self.state.free_locks);
         free.into_iter().try_for_each(|path| self.grant_next(&path))
+    }
+
+    fn take_due(&mut self) -> Option<Due> {
+        // Where nothing will ever be due, the time does not matter.
+        self.state.next_due()?;
+        self.state.timers.take_due(self.now.get())
     }
 
     pub(crate) fn demand_session(&self, session: Id) -> Result<(), Fault> {
@@ -66,14 +75,18 @@ impl Turn<'_> {
 
     /// Writes everything in one revision, which is returned. Deleting what is not there is nothing,
     /// and where all is nothing there is no new revision.
-    pub(crate) fn write(&mut self, writes: Vec<Write>, session: Id) -> Result<u64> {
+    pub(crate) fn write(
+        &mut self,
+        writes: impl IntoIterator<Item = Write>,
+        session: Id,
+    ) -> Result<u64> {
         let revision = self.state.revision + 1;
         for write in writes {
             match write {
                 Write::Put(path, value, life) => {
                     let owner = match life {
                         Life::Permanent => Owner::Nobody,
-                        Life::For(ttl) => Owner::Until(self.now.after(ttl)),
+                        Life::For(ttl) => Owner::Until(self.now.get().after(ttl)),
                         Life::Session => Owner::Session(session),
                     };
                     self.put(path, Record { value, revision, owner })?;
@@ -132,10 +145,10 @@ impl Turn<'_> {
         let locks = self.state.locks.holders_in(dir.as_deref(), below);
         let mut paths: Vec<Path> = dir.into_iter().collect();
         self.engine.scan(below, &mut |path, _| {
-            paths.push(path.clone());
+            paths.push(path);
             true
         })?;
-        self.write(paths.into_iter().map(Write::Delete).collect(), 0)?;
+        self.write(paths.into_iter().map(Write::Delete), 0)?;
         locks.into_iter().try_for_each(|attempt| self.lose_lock(attempt, Loss::Deleted))
     }
 
@@ -170,7 +183,7 @@ impl Turn<'_> {
             None => self.engine.reserve(revision),
         };
         self.state.revision = revision;
-        let until = self.now.after(attempt.ttl);
+        let until = self.now.get().after(attempt.ttl);
         self.state.timers.set(until, Due::Lock(id));
         let grant = self.state.locks.grant(path, &attempt, revision, until);
         self.state.outbox.push(Told::Grant(attempt, grant));
@@ -178,7 +191,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn renew_lock(&mut self, attempt: Id) -> Option<Time> {
-        let (old, new) = self.state.locks.renew(attempt, self.now)?;
+        let (old, new) = self.state.locks.renew(attempt, self.now.get())?;
         self.state.timers.clear(old, Due::Lock(attempt));
         self.state.timers.set(new, Due::Lock(attempt));
         Some(new)
@@ -211,7 +224,7 @@ impl Turn<'_> {
     fn drop_owned(&mut self, owner: Id) -> Result<()> {
         self.state.ended.insert(owner);
         let paths = self.state.owned.get(&owner).cloned().unwrap_or_default();
-        self.write(paths.into_iter().map(Write::Delete).collect(), 0)?;
+        self.write(paths.into_iter().map(Write::Delete), 0)?;
         self.state.owned.remove(&owner);
         Ok(())
     }

@@ -1,169 +1,33 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use libkv_core::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use libkv_core::{Error, Result};
 use tokio::time::Instant;
 
 use super::deliver;
-use super::history::History;
-use super::request::{Fault, Request};
+use super::disk::{Job, Shared};
+use super::request::Fault;
 use super::state::{State, Told};
-use super::time::{Clock, Due};
+use super::time::{Clock, Due, Now};
 use super::turn::Turn;
 use super::watchers::Watchers;
-use crate::engine::{File, FileView, Loaded};
+use crate::engine::{File, Loaded};
 use crate::error::{self, FILE};
 
 /// The most requests that are stored together.
 const MAX_BATCH: usize = 1024;
+/// The longest wait for those who may be about to ask again.
+const GATHERING: Duration = Duration::from_millis(1);
 /// How long to wait for requests where nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 /// How soon to try again what could not be stored.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
-/// A machine whose records are in a file. Its thread does the requests that wait, stores them in
-/// one durable commit, and answers; reads do not wait for it.
-#[derive(Debug)]
-pub(crate) struct OnDisk {
-    jobs: mpsc::Sender<Box<dyn Job>>,
-    file: Arc<File>,
-    shared: Arc<Shared>,
-}
-
-/// What the thread and the readers of the history share.
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// The revision of what is stored; the state may be ahead of it.
-    stored: AtomicU64,
-}
-
-/// A request on its way.
-trait Job: Send {
-    /// Does it, and keeps the answer until it is known whether it is stored.
-    ///
-    /// # Errors
-    ///
-    /// Where the engine failed: nothing of the batch is stored then.
-    fn apply(&mut self, turn: &mut Turn<'_>) -> Result<()>;
-
-    fn answer(self: Box<Self>, stored: Result<(), Fault>);
-}
-
-struct Asked<R: Request> {
-    request: Option<R>,
-    answer: Option<Result<R::Answer, Fault>>,
-    tell: oneshot::Sender<Result<R::Answer, Fault>>,
-}
-
-impl<R: Request> Job for Asked<R> {
-    fn apply(&mut self, turn: &mut Turn<'_>) -> Result<()> {
-        let Some(request) = self.request.take() else {
-            return Ok(());
-        };
-        match request.apply(turn) {
-            Err(Fault::Engine(error)) => return Err(error),
-            answer => self.answer = Some(answer),
-        }
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, stored: Result<(), Fault>) {
-        let Self { answer, tell, .. } = *self;
-        let answer = stored.and_then(|()| answer.unwrap_or(Err(Fault::Closed)));
-        // Nobody may be waiting any more.
-        drop(tell.send(answer));
-    }
-}
-
-/// Nothing to do, which shows how it stands with the file.
-struct Nudge;
-
-impl Job for Nudge {
-    fn apply(&mut self, _: &mut Turn<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, _: Result<(), Fault>) {}
-}
-
-impl OnDisk {
-    /// Reads what the state is made from, and starts the thread.
-    pub(crate) fn start(
-        file: Arc<File>,
-        clock: Clock,
-        watchers: Arc<Mutex<Watchers>>,
-    ) -> Result<Self> {
-        let mut state = State::default();
-        let loaded = file.load()?;
-        let given_out = loaded.given_out();
-        // Nobody of the process before is here any more.
-        state.ended.extend(loaded.owned.keys());
-        loaded.into_state(&mut state);
-        state.revision = given_out;
-        let shared = Arc::new(Shared { state: Mutex::new(state), stored: given_out.into() });
-        let (jobs, waiting) = mpsc::channel();
-        let writer = Writer {
-            file: Arc::clone(&file),
-            shared: Arc::clone(&shared),
-            watchers,
-            clock,
-            waiting,
-            had_sessions: false,
-            standing: Standing::Sound,
-        };
-        std::thread::Builder::new()
-            .name("libkv-file".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|error| {
-                Error::new(ErrorKind::Other, FILE, "open")
-                    .with_detail("the writer's thread cannot be started")
-                    .with_source(error)
-            })?;
-        Ok(Self { jobs, file, shared })
-    }
-
-    pub(crate) async fn ask<R: Request>(&self, request: R) -> Result<R::Answer, Fault> {
-        let (tell, told) = oneshot::channel();
-        let job = Box::new(Asked { request: Some(request), answer: None, tell });
-        self.jobs.send(job).map_err(|_| Fault::Closed)?;
-        // The thread answers everything; that it does not can only be a panic within.
-        told.await.unwrap_or_else(|_| Err(error::unknown("the writer's thread has ended").into()))
-    }
-
-    /// Not behind the state's lock: the writer has it while it works.
-    pub(crate) fn revision(&self) -> u64 {
-        self.shared.stored.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn view(&self) -> Result<FileView> {
-        let view = self.file.view();
-        if view.as_ref().is_err_and(Error::is_transient) {
-            // A read found that the file failed, and nobody writes: the thread is to look at it. It
-            // may have ended, and then nobody can.
-            let _ = self.jobs.send(Box::new(Nudge));
-        }
-        view
-    }
-
-    pub(crate) fn look_back<T>(&self, look: impl FnOnce(&History, u64) -> Result<T>) -> Result<T> {
-        let state = self.shared.state();
-        look(&state.history, self.shared.stored.load(Ordering::Acquire))
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The thread.
-struct Writer {
+/// The thread that does what is asked of a file, stores it and answers.
+pub(super) struct Writer {
     file: Arc<File>,
     shared: Arc<Shared>,
     watchers: Arc<Mutex<Watchers>>,
@@ -171,6 +35,8 @@ struct Writer {
     waiting: mpsc::Receiver<Box<dyn Job>>,
     had_sessions: bool,
     standing: Standing,
+    /// How many requests the last batch had, and how long it took to store them.
+    last: (usize, Duration),
 }
 
 /// How it stands with the file.
@@ -187,15 +53,26 @@ enum Standing {
 }
 
 impl Writer {
-    fn run(mut self) {
+    pub(super) fn new(
+        file: Arc<File>,
+        shared: Arc<Shared>,
+        watchers: Arc<Mutex<Watchers>>,
+        clock: Clock,
+        waiting: mpsc::Receiver<Box<dyn Job>>,
+    ) -> Self {
+        let (standing, last) = (Standing::Sound, (0, Duration::ZERO));
+        Self { file, shared, watchers, clock, waiting, had_sessions: false, standing, last }
+    }
+
+    pub(super) fn run(mut self) {
         loop {
             let first = match self.waiting.recv_timeout(self.patience()) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return self.file.close(),
             };
-            let rest = self.waiting.try_iter().take(MAX_BATCH - 1);
-            let mut batch: Vec<Box<dyn Job>> = first.into_iter().chain(rest).collect();
+            let mut batch = self.gather(first);
+            let begun = Instant::now();
             let stored = match self.standing {
                 Standing::Closed => Err(Fault::Closed),
                 _ => self.store(&mut batch).map_err(Fault::Engine),
@@ -203,6 +80,7 @@ impl Writer {
             if let Err(Fault::Engine(error)) = &stored {
                 tracing::warn!(backend = %FILE, %error, "not stored");
             }
+            self.last = (batch.len(), begun.elapsed());
             let sessions = self.shared.state().sessions.len();
             if self.had_sessions && sessions == 0 {
                 // Nobody can come back: the file is free for others as soon as the last has left.
@@ -214,6 +92,25 @@ impl Writer {
                 job.answer(stored.clone());
             }
         }
+    }
+
+    /// Takes what waits. Those who were answered together mostly ask again together, one after the
+    /// other: were the first of them stored at once, the others would wait for a commit of one. For
+    /// as many as there were last time it waits a fraction of what a commit takes.
+    fn gather(&self, first: Option<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let (expected, took) = self.last;
+        let mut batch = Vec::with_capacity(expected.max(1));
+        batch.extend(first);
+        let until = std::time::Instant::now() + GATHERING.min(took / 4);
+        while (1..expected).contains(&batch.len()) {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            match self.waiting.recv_timeout(left) {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        batch.extend(self.waiting.try_iter().take(MAX_BATCH - batch.len()));
+        batch
     }
 
     /// How long to wait for the next request.
@@ -249,7 +146,8 @@ impl Writer {
         let (worked, revision) = {
             let mut state = self.shared.state();
             let worked = writing.work(|tables| {
-                let mut turn = Turn { now: self.clock.now(), state: &mut state, engine: tables };
+                let mut turn =
+                    Turn { now: Now::new(self.clock), state: &mut state, engine: tables };
                 turn.catch_up()?;
                 batch.iter_mut().try_for_each(|job| job.apply(&mut turn))
             });
@@ -264,6 +162,7 @@ impl Writer {
         }
         match writing.commit(revision) {
             Ok(()) => {
+                self.file.move_on();
                 self.standing = Standing::Sound;
                 self.publish();
                 Ok(())

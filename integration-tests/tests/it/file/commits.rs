@@ -1,6 +1,8 @@
 //! Writes side by side share a commit, and reads do not wait for it.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libkv_core::{Key, Store, StoreExt, Txn, WatchOptions, WatchTarget};
 
@@ -78,5 +80,50 @@ fn reads_go_on_while_much_is_being_stored() {
             rounds.push(reads);
         }
         assert!(rounds.iter().any(|reads| *reads >= 10), "reads during each commit: {rounds:?}");
+    });
+}
+
+/// Readers share what they look at until the next commit: none of them misses a write that somebody
+/// was told of, or what another reader saw, whether it gets, lists or watches.
+#[test]
+fn no_reader_is_behind_what_anybody_knows() {
+    const WRITES: u64 = 300;
+    let place = Place::new();
+    run(async {
+        let store = open(&place.file()).await;
+        store.put("n/a", 0u64.to_le_bytes().to_vec()).await.unwrap();
+        let known = Arc::new(AtomicU64::new(0));
+        let readers = (0..4).map(|reader| {
+            let (store, known) = (store.clone(), known.clone());
+            tokio::spawn(async move {
+                loop {
+                    let least = known.load(Ordering::SeqCst);
+                    let pair = match reader {
+                        0 => store.list("n").await.unwrap().remove(0),
+                        1 => {
+                            let all = WatchTarget::Tree(Key::root());
+                            let events = store.watch_opts(&all, WatchOptions::default());
+                            follow(events).put().await
+                        }
+                        _ => store.get("n/a").await.unwrap(),
+                    };
+                    let found = u64::from_le_bytes(pair.value[..].try_into().unwrap());
+                    assert!(found >= least, "reader {reader} found {found} after {least}");
+                    known.fetch_max(found, Ordering::SeqCst);
+                    if found == WRITES {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        for number in 1..=WRITES {
+            store.put("n/a", number.to_le_bytes().to_vec()).await.unwrap();
+            known.fetch_max(number, Ordering::SeqCst);
+        }
+        for reader in readers {
+            reader.await.unwrap();
+        }
     });
 }
