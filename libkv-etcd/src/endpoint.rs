@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,13 +54,25 @@ pub(crate) struct Connection {
     pub(crate) watch: WatchClient,
     pub(crate) maintenance: MaintenanceClient,
     client: Client,
-    identity: Arc<()>,
+    /// Whether the server has said anything on it.
+    heard: Arc<AtomicBool>,
 }
 
 impl Connection {
     /// Logs in anew, as after the server refused the token.
     pub(crate) async fn log_in(&self) -> Result<(), ClientError> {
         self.client.refresh_token().await
+    }
+
+    /// Notes how an exchange went.
+    pub(crate) fn note<T>(&self, outcome: Result<T, Fault>) -> Result<T, Fault> {
+        let silent = matches!(&outcome, Err(fault) if fault.is_broken() || fault.is_silent());
+        if silent {
+            let first = !self.heard.load(Ordering::Relaxed);
+            return outcome.map_err(|it| if first { it.first_on_its_connection() } else { it });
+        }
+        self.heard.store(true, Ordering::Relaxed);
+        outcome
     }
 }
 
@@ -117,7 +130,7 @@ impl Endpoint {
     /// Forgets a connection that broke, so that the next call makes another.
     pub(crate) fn forget(&self, lane: Lane, broken: &Connection) {
         let mut slot = self.slot(lane);
-        let same = |held: &Connection| Arc::ptr_eq(&held.identity, &broken.identity);
+        let same = |held: &Connection| Arc::ptr_eq(&held.heard, &broken.heard);
         if slot.as_ref().is_some_and(same) {
             *slot = None;
         }
@@ -137,14 +150,15 @@ impl Endpoint {
             .connect()
             .await
             .map_err(|error| judge(ClientError::TransportError(error)))?;
-        let client = self.log_in(transport).await.map_err(judge)?;
+        let login = self.log_in(transport).await;
+        let client = login.map_err(|error| judge(error).first_on_its_connection())?;
         Ok(Connection {
             kv: client.kv_client().max_decoding_message_size(LONGEST_ANSWER),
             lease: client.lease_client(),
             watch: client.watch_client().max_decoding_message_size(LONGEST_EVENT),
             maintenance: client.maintenance_client(),
             client,
-            identity: Arc::new(()),
+            heard: Arc::default(),
         })
     }
 
