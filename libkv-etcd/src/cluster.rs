@@ -126,13 +126,10 @@ impl Cluster {
         let connection = connecting.unwrap_or_else(|_| Err(Fault::unconnected(begun.elapsed())))?;
         let until = if call.way == Way::Write { call.deadline } else { share };
         let answer = timeout_at(until, request(connection.clone())).await;
-        let outcome = match answer {
-            Ok(answer) => answer.map_err(judge),
-            Err(_) => Err(Fault::silent(begun.elapsed())),
-        };
-        let fault = match connection.note(outcome) {
-            Ok(answer) => return Ok(answer),
-            Err(fault) => fault,
+        let fault = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => judge(error),
+            Err(_) => Fault::silent(begun.elapsed()),
         };
         match fault.verdict {
             Verdict::Unknown | Verdict::Elsewhere => member.forget(call.lane, &connection),
@@ -271,7 +268,7 @@ mod tests {
         };
         use Next::{AtOnce, GiveUp, Later};
         let mut round = Round::default();
-        let first = broken().first_on_its_connection();
+        let first = broken().before_the_call();
         let nexts: Vec<_> = (0..3).map(|_| round.next(&first, Way::Read, 1)).collect();
         assert_eq!(nexts, [AtOnce, Later, GiveUp]);
         let mut round = Round::default();

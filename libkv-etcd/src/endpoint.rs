@@ -1,4 +1,3 @@
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,8 +53,7 @@ pub(crate) struct Connection {
     pub(crate) watch: WatchClient,
     pub(crate) maintenance: MaintenanceClient,
     client: Client,
-    /// Whether the server has said anything on it.
-    heard: Arc<AtomicBool>,
+    identity: Arc<()>,
 }
 
 impl Connection {
@@ -64,15 +62,14 @@ impl Connection {
         self.client.refresh_token().await
     }
 
-    /// Notes how an exchange went.
-    pub(crate) fn note<T>(&self, outcome: Result<T, Fault>) -> Result<T, Fault> {
-        let silent = matches!(&outcome, Err(fault) if fault.is_broken() || fault.is_silent());
-        if silent {
-            let first = !self.heard.load(Ordering::Relaxed);
-            return outcome.map_err(|it| if first { it.first_on_its_connection() } else { it });
+    /// Waits for the server's first word, whatever it is. By the newest TLS a server refuses a
+    /// client's certificate only after the handshake, and a port that speaks otherwise hangs up: what
+    /// is sent before may be lost, and nobody says so.
+    async fn greet(&self) -> Result<(), Fault> {
+        match self.maintenance.clone().status().await.map_err(judge) {
+            Err(fault) if fault.is_of_the_connection() => Err(fault),
+            _ => Ok(()),
         }
-        self.heard.store(true, Ordering::Relaxed);
-        outcome
     }
 }
 
@@ -130,7 +127,7 @@ impl Endpoint {
     /// Forgets a connection that broke, so that the next call makes another.
     pub(crate) fn forget(&self, lane: Lane, broken: &Connection) {
         let mut slot = self.slot(lane);
-        let same = |held: &Connection| Arc::ptr_eq(&held.heard, &broken.heard);
+        let same = |held: &Connection| Arc::ptr_eq(&held.identity, &broken.identity);
         if slot.as_ref().is_some_and(same) {
             *slot = None;
         }
@@ -150,16 +147,19 @@ impl Endpoint {
             .connect()
             .await
             .map_err(|error| judge(ClientError::TransportError(error)))?;
-        let login = self.log_in(transport).await;
-        let client = login.map_err(|error| judge(error).first_on_its_connection())?;
-        Ok(Connection {
+        let client = self.log_in(transport).await.map_err(judge)?;
+        let connection = Connection {
             kv: client.kv_client().max_decoding_message_size(LONGEST_ANSWER),
             lease: client.lease_client(),
             watch: client.watch_client().max_decoding_message_size(LONGEST_EVENT),
             maintenance: client.maintenance_client(),
             client,
-            heard: Arc::default(),
-        })
+            identity: Arc::new(()),
+        };
+        if self.credentials.is_none() {
+            connection.greet().await?;
+        }
+        Ok(connection)
     }
 
     async fn log_in(&self, transport: tonic::transport::Channel) -> Result<Client, ClientError> {

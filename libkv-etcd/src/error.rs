@@ -66,24 +66,15 @@ impl Fault {
         Self { unreached: true, ..fault }
     }
 
-    /// The same on a connection on which the server has not said anything yet.
-    pub(crate) fn first_on_its_connection(mut self) -> Self {
-        self.unheard = self.is_broken();
-        self
+    /// It is not the server's word, but that of whoever was to carry it.
+    pub(crate) fn is_of_the_connection(&self) -> bool {
+        self.unreached || self.is_lasting() || self.advice == BROKEN
     }
 
-    /// The connection broke. Every other fault but silence is the server's word.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.advice == BROKEN
-    }
-
-    /// No answer came in time.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.source.is_none() && self.kind == ErrorKind::Timeout
-    }
-
-    /// The same of a login, which is no part of the call that waits for it.
+    /// The same of the first exchange on a connection, which is no part of the call that waits for
+    /// it.
     pub(crate) fn before_the_call(mut self) -> Self {
+        self.unheard = self.advice == BROKEN;
         if self.verdict == Verdict::Unknown {
             self.verdict = Verdict::Elsewhere;
         }
