@@ -92,6 +92,202 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         numbers: &["5.1", "11.7"],
     },
     Elsewhere {
+        backend: "etcd",
+        test: "etcd::names::without_a_root_a_key_is_exactly_its_text",
+        numbers: &["2.17"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::names::a_root_is_put_in_front_with_one_slash",
+        numbers: &["2.18", "2.20"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::names::a_prefix_is_raw_text_in_front",
+        numbers: &["2.19", "2.20"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::names::foreign_names_are_skipped_counted_and_removed_with_their_tree",
+        numbers: &["2.22", "2.24", "2.25", "2.26"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::names::a_directory_with_foreign_names_only_is_there_and_empty",
+        numbers: &["2.24", "4.28"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::peers::etcdctl_reads_the_keys_and_bytes_that_were_written_here",
+        numbers: &["2.21"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::peers::the_keys_and_bytes_that_etcdctl_wrote_are_read_here",
+        numbers: &["2.22"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::peers::the_last_index_is_the_servers_mod_revision",
+        numbers: &["3.4"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::peers::a_lifetime_is_a_lease_for_both",
+        numbers: &["2.21", "2.22", "4.57", "8.1"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::a_node_is_what_etcdctl_makes",
+        numbers: &["7.11", "7.32", "7.36"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::ours_waits_for_etcdctl_and_gets_it_afterwards",
+        numbers: &["7.8", "7.35"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::etcdctl_waits_for_ours_and_gets_it_afterwards",
+        numbers: &["7.35"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::theirs_and_ours_are_served_in_the_order_of_their_nodes",
+        numbers: &["7.3", "7.32", "7.35"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::of_many_contenders_of_both_kinds_one_holds",
+        numbers: &["7.2", "7.35"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::what_etcdctl_does_to_a_node_is_a_loss_at_once",
+        numbers: &["7.18", "7.21", "7.25"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::locks_of_a_key_and_of_one_below_it_do_not_meet",
+        numbers: &["7.35", "7.36"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::locks::data_below_a_lock_is_shown_and_is_no_contender",
+        numbers: &["7.36", "7.37", "7.38"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tls::the_authority_alone_is_enough",
+        numbers: &["9.3", "9.11"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tls::a_certificate_and_a_name_are_given_each_on_its_own",
+        numbers: &["9.3", "9.11"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tls::half_a_pair_and_what_is_no_certificate_are_refused_before_connecting",
+        numbers: &["9.11"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tls::what_is_wrong_with_tls_is_said_at_once_and_not_tried_again",
+        numbers: &["5.6", "5.8", "9.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tls::who_speaks_tls_and_who_does_not_is_told_apart",
+        numbers: &["5.3", "9.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tls::tls_is_never_given_up_for_plain_text",
+        numbers: &["9.3"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::a_wrong_password_is_denied_at_once_and_not_tried_again",
+        numbers: &["5.6", "5.8", "9.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::without_a_user_a_server_with_users_denies_every_call",
+        numbers: &["5.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::a_server_without_users_takes_any",
+        numbers: &["9.3"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::a_changed_password_denies_what_follows_until_it_is_right_again",
+        numbers: &["5.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::a_role_for_the_roots_prefix_is_enough_for_everything_inside",
+        numbers: &["2.20"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::a_part_of_the_rights_is_enough_for_a_part_of_the_calls",
+        numbers: &["5.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::outside_of_its_rights_a_user_sees_and_changes_nothing",
+        numbers: &["4.32", "5.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::users::losing_the_right_to_read_is_never_a_deletion",
+        numbers: &["6.25"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tokens::everything_goes_on_over_several_lives_of_unused_tokens",
+        numbers: &["6.13", "8.2"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::tokens::everything_goes_on_over_several_lives_of_signed_tokens",
+        numbers: &["6.13", "8.2"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::secrets::no_text_has_a_password_or_a_private_key",
+        numbers: &["8.10", "9.10"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::trips::each_operation_is_one_exchange",
+        numbers: &["4.7", "4.13"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::trips::a_transaction_is_one_exchange",
+        numbers: &["4.38"],
+    },
+    Elsewhere { backend: "etcd", test: "etcd::trips::exists_moves_no_value", numbers: &["4.3"] },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::opening::a_url_names_hosts_a_root_and_parameters",
+        numbers: &["9.3"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::opening::opening_looks_for_a_member_within_its_time_unless_it_is_lazy",
+        numbers: &["9.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "tls_needs_no_provider_of_the_program_and_takes_the_one_it_has",
+        numbers: &["9.12"],
+    },
+    Elsewhere {
         backend: "facade",
         test: "mem_opens_a_fresh_store_each_time",
         numbers: &["9.1", "9.4", "9.5"],

@@ -44,6 +44,11 @@ impl Fixture {
         Ok(Self { store, other, target, root })
     }
 
+    /// The root of both connections, for those who look at the server by another way.
+    pub fn root(&self) -> &Key {
+        &self.root
+    }
+
     /// Opens one more connection below the same root.
     pub async fn another(&self) -> Arc<dyn Store> {
         self.target.open(&self.root).await.expect("a further connection opens")

@@ -22,5 +22,5 @@ mod suite;
 pub use self::contract::{Row, Sentence, check, sentences, table, test_names};
 pub use self::elsewhere::{ELSEWHERE, Elsewhere};
 pub use self::fixture::{Fixture, Target, Watcher, key};
-pub use self::log::lines_about;
+pub use self::log::{collect_lines, lines_about};
 pub use self::suite::{Case, PRESENT, SUITES, run, verdict};

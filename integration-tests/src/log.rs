@@ -8,8 +8,8 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 static LINES: Mutex<String> = Mutex::new(String::new());
 static INSTALLED: Once = Once::new();
 
-/// Collects all `tracing` events of the process from now on.
-pub(crate) fn install() {
+/// Collects all `tracing` events of libkv in this process from now on. Cases do so by themselves.
+pub fn collect_lines() {
     INSTALLED.call_once(|| {
         // What clients log of every frame is theirs, and there is much of it.
         let ours = filter_fn(|event| event.target().starts_with("libkv"));

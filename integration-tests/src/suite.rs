@@ -33,7 +33,7 @@ pub fn run<F: Future<Output = ()>>(
     name: &str,
     case: impl FnOnce(Arc<Fixture>) -> F,
 ) {
-    log::install();
+    log::collect_lines();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -14,6 +14,8 @@ const SHARE: u32 = 3;
 /// Pauses between rounds over all members.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many connections to each member may break at once before nobody is taken to be there.
+const UNHEARD: usize = 3;
 
 /// The members of a cluster. Calls go to one of them, until it fails.
 #[derive(Debug)]
@@ -203,6 +205,8 @@ struct Round {
     attempts: usize,
     /// How many of them found nobody at all.
     unreached: usize,
+    /// How many connections broke before the server said anything, as where it speaks TLS.
+    unheard: usize,
     tokens: usize,
 }
 
@@ -220,6 +224,10 @@ impl Round {
             }
             Verdict::Unknown if way == Way::Write => return Next::GiveUp,
             _ => {}
+        }
+        self.unheard += usize::from(fault.unheard);
+        if self.unheard >= UNHEARD * members {
+            return Next::GiveUp;
         }
         self.unreached += usize::from(fault.unreached);
         // A connection that had broken unnoticed is made anew by a second attempt.
@@ -266,6 +274,22 @@ mod tests {
         let nexts: Vec<_> = (0..6).map(|_| round.next(&lost, Way::Read, 3)).collect();
         use Next::{AtOnce, Later};
         assert_eq!(nexts, [AtOnce, AtOnce, Later, AtOnce, AtOnce, Later]);
+    }
+
+    #[test]
+    fn where_every_connection_breaks_at_once_nobody_is_there() {
+        let broken = || {
+            let error = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            judge(ClientError::GRpcStatus(Status::from_error(Box::new(error))))
+        };
+        use Next::{AtOnce, GiveUp, Later};
+        let mut round = Round::default();
+        let first = broken().before_the_call();
+        let nexts: Vec<_> = (0..3).map(|_| round.next(&first, Way::Read, 1)).collect();
+        assert_eq!(nexts, [AtOnce, Later, GiveUp]);
+        let mut round = Round::default();
+        let nexts: Vec<_> = (0..9).map(|_| round.next(&broken(), Way::Read, 1)).collect();
+        assert_eq!((nexts[0], &nexts[1..]), (AtOnce, &[Later; 8][..]));
     }
 
     #[test]

@@ -104,6 +104,16 @@ impl Connection {
     pub(crate) fn is_anonymous(&self) -> bool {
         self.0.anonymous
     }
+
+    /// Waits for the server's first word, whatever it is. By the newest TLS a server refuses a
+    /// client's certificate only after the handshake, and a port that speaks otherwise hangs up: what
+    /// is sent before may be lost, and nobody says so.
+    async fn greet(&self) -> Result<(), Fault> {
+        match self.maintenance().status().await.map_err(judge) {
+            Err(fault) if fault.is_of_the_connection() => Err(fault),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Shows nothing of the client, whose own form has the password in it.
@@ -196,13 +206,17 @@ impl Endpoint {
             .await
             .map_err(|error| judge(ClientError::TransportError(error)))?;
         let (client, anonymous) = self.log_in(transport).await.map_err(judge)?;
-        Ok(Connection(Arc::new(Clients {
+        let connection = Connection(Arc::new(Clients {
             kv: client.kv_client().max_decoding_message_size(LONGEST_ANSWER),
             watch: client.watch_client().max_decoding_message_size(LONGEST_EVENT),
             whole: client,
             anonymous,
             last_login: tokio::sync::Mutex::new(Instant::now()),
-        })))
+        }));
+        if self.credentials.is_none() {
+            connection.greet().await?;
+        }
+        Ok(connection)
     }
 
     /// Logs in, where there is a user to log in as; says whether the server has no users.

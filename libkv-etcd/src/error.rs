@@ -18,6 +18,8 @@ pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
     /// There was no connection, and none could be made.
     pub(crate) unreached: bool,
+    /// The connection broke before the server had ever said anything on it.
+    pub(crate) unheard: bool,
     advice: String,
     transient: Option<bool>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -39,7 +41,8 @@ pub(crate) enum Verdict {
 impl Fault {
     fn new(verdict: Verdict, kind: ErrorKind, advice: impl Into<String>) -> Self {
         let advice = advice.into();
-        Self { verdict, kind, unreached: false, advice, transient: None, source: None }
+        let (unreached, unheard, transient, source) = (false, false, None, None);
+        Self { verdict, kind, unreached, unheard, advice, transient, source }
     }
 
     fn unreached() -> Self {
@@ -64,8 +67,15 @@ impl Fault {
         Self { unreached: true, ..fault }
     }
 
-    /// The same of a login, which is no part of the call that waits for it.
+    /// It is not the server's word, but that of whoever was to carry it.
+    pub(crate) fn is_of_the_connection(&self) -> bool {
+        self.unreached || self.is_lasting() || self.advice == BROKEN
+    }
+
+    /// The same of the first exchange on a connection, which is no part of the call that waits for
+    /// it.
     pub(crate) fn before_the_call(mut self) -> Self {
+        self.unheard = self.advice == BROKEN;
         if self.verdict == Verdict::Unknown {
             self.verdict = Verdict::Elsewhere;
         }
@@ -162,6 +172,7 @@ pub(crate) fn judge(error: ClientError) -> Fault {
 /// What a watch's reason for its cancellation means. It is the whole text of the server's status.
 pub(crate) fn judge_reason(reason: &str) -> Fault {
     judge_text(Code::Unknown, reason)
+        .map(|fault| fault.caused_by(reason))
         .unwrap_or_else(|| Fault::new(Verdict::Unknown, ErrorKind::Other, reason))
 }
 
@@ -187,23 +198,35 @@ fn judge_status(status: Status) -> Fault {
 
 /// A connection that could not be made.
 fn judge_transport(error: tonic::transport::Error) -> Fault {
-    match judge_tls(&error, true) {
-        Some(fault) => fault.caused_by(error),
-        None => Fault::unreached().caused_by(error),
+    if let Some(fault) = judge_tls(&error, true) {
+        return fault.caused_by(error);
     }
+    let fault = Fault::unreached();
+    // Only a handshake of TLS waits for the server's word.
+    let fault = match io_cause(&error, io::ErrorKind::UnexpectedEof) {
+        Some(_) => Fault { advice: CUT_OFF.to_owned(), ..fault },
+        None => fault,
+    };
+    fault.caused_by(error)
 }
 
 /// Trouble with TLS, which rustls reports as invalid data; trying again does not mend it.
 fn judge_tls(error: &(dyn StdError + 'static), connecting: bool) -> Option<Fault> {
-    let is_invalid = |cause: &(dyn StdError + 'static)| {
-        let io = cause.downcast_ref::<io::Error>();
-        io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
-    };
-    causes(error).find(|cause| is_invalid(*cause))?;
-    let verdict = if connecting { Verdict::Elsewhere } else { Verdict::Unknown };
+    let cause = io_cause(error, io::ErrorKind::InvalidData)?;
+    // By the newest TLS the server judges the client's certificate after the client is done, and so
+    // after the first request was sent, which it then does not read.
+    let text = cause.to_string();
+    let unread = ALERTS.iter().any(|alert| text == format!("received fatal alert: {alert}"));
+    let verdict = if connecting || unread { Verdict::Elsewhere } else { Verdict::Unknown };
     let advice = "the TLS handshake failed; look at the certificates, the server's name, and \
                   whether the port speaks TLS";
     Some(Fault { transient: Some(false), ..Fault::new(verdict, ErrorKind::NotReachable, advice) })
+}
+
+/// The system's error of a kind among the causes.
+fn io_cause<'a>(error: &'a (dyn StdError + 'static), kind: io::ErrorKind) -> Option<&'a io::Error> {
+    let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    errors.find(|error| error.kind() == kind)
 }
 
 fn judge_text(code: Code, text: &str) -> Option<Fault> {
@@ -245,6 +268,19 @@ fn causes<'a>(
 }
 
 const BROKEN: &str = "the connection broke; if the server speaks TLS, write etcds://";
+const CUT_OFF: &str = "the TLS handshake was cut off; look whether the port speaks TLS";
+/// What rustls calls a server's refusals of a client's certificate. It sends them in a handshake and
+/// at no other time.
+const ALERTS: &[&str] = &[
+    "AccessDenied",
+    "BadCertificate",
+    "CertificateExpired",
+    "CertificateRequired",
+    "CertificateRevoked",
+    "CertificateUnknown",
+    "UnknownCA",
+    "UnsupportedCertificate",
+];
 const BUSY: &str = "the server has too many requests";
 const NAMELESS: &str = "the server asks who this is; give a user and a password";
 const NO_LEADER: &str = "etcdserver: no leader";
@@ -390,6 +426,25 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert_eq!(error.to_string(), "etcd put: permission denied: h:1: the user lacks the right");
         assert!(!error.is_transient() && error.source().is_some());
+    }
+
+    #[test]
+    fn only_a_refused_certificate_says_that_nothing_was_read() {
+        let invalid = |text: &str| {
+            let error = io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+            judge(ClientError::GRpcStatus(Status::from_error(Box::new(error))))
+        };
+        for (text, verdict) in [
+            ("received fatal alert: CertificateRequired", Verdict::Elsewhere),
+            ("received fatal alert: UnknownCA", Verdict::Elsewhere),
+            ("received fatal alert: BadRecordMac", Verdict::Unknown),
+            ("received corrupt message of type InvalidContentType", Verdict::Unknown),
+            ("cannot decrypt peer's message", Verdict::Unknown),
+        ] {
+            let fault = invalid(text);
+            assert_eq!((fault.verdict, fault.kind), (verdict, ErrorKind::NotReachable), "{text}");
+            assert!(fault.is_lasting(), "{text}");
+        }
     }
 
     #[tokio::test]

@@ -135,7 +135,7 @@ impl Queue {
         deadline: Instant,
     ) -> Result<Option<Option<Vec<u8>>>> {
         let txn =
-            Txn::new().when([there(place)]).and_then([self.youngest(Some(place.revision), LOOK)]);
+            Txn::new().when(there(place)).and_then([self.youngest(Some(place.revision), LOOK)]);
         let response = self.exchange(txn, Way::Read, deadline).await?;
         if !response.succeeded() {
             return Ok(None);
@@ -153,9 +153,8 @@ impl Queue {
     ) -> Result<Option<i64>> {
         let bound = Some(PutOptions::new().with_lease(place.lease));
         let put = TxnOp::put(self.name.clone(), value.to_vec(), bound);
-        let response = self
-            .exchange(Txn::new().when([there(place)]).and_then([put]), Way::Write, deadline)
-            .await?;
+        let txn = Txn::new().when(there(place)).and_then([put]);
+        let response = self.exchange(txn, Way::Write, deadline).await?;
         Ok(response.succeeded().then(|| revision(&response)))
     }
 
@@ -173,7 +172,7 @@ impl Queue {
             let delete = TxnOp::delete(self.name.clone(), None);
             TxnOp::txn(Txn::new().when([same]).and_then([delete]))
         }));
-        let txn = Txn::new().when([there(place)]).and_then(leaving);
+        let txn = Txn::new().when(there(place)).and_then(leaving);
         Ok(self.exchange(txn, Way::Write, deadline).await?.succeeded())
     }
 
@@ -236,9 +235,13 @@ impl Queue {
     }
 }
 
-/// True where the node is there, and is the one that was made.
-fn there(place: &Place) -> Compare {
-    Compare::create_revision(place.node.clone(), CompareOp::Equal, place.revision)
+/// True where the node is there, and is the one that was made. Overwritten without its lease it is
+/// somebody's data, though its creation is the same.
+fn there(place: &Place) -> [Compare; 2] {
+    [
+        Compare::create_revision(place.node.clone(), CompareOp::Equal, place.revision),
+        Compare::lease(place.node.clone(), CompareOp::Equal, place.lease),
+    ]
 }
 
 fn revision(response: &TxnResponse) -> i64 {

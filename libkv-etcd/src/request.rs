@@ -40,6 +40,10 @@ impl Guards {
         let token = i64::try_from(fence.token().get()).unwrap_or(NEVER);
         let name = fence.node().as_bytes().to_vec();
         self.compares.push(Compare::create_revision(name.clone(), CompareOp::Equal, token));
+        // Overwritten without its lease it is a node no longer, and the next holder may be in.
+        if let Some(lease) = lease_in(&name) {
+            self.compares.push(Compare::lease(name.clone(), CompareOp::Equal, lease));
+        }
         self.checks.push(Check { key: fence.key().clone(), name, asks: Asks::Held(token) });
         Ok(())
     }
@@ -144,9 +148,14 @@ impl Check {
     /// What is wrong with what was found: the revisions of creation and of the last change, and the
     /// lease; none of them where the key is absent.
     fn failure(&self, found: Option<(i64, i64, i64)>) -> Option<ErrorKind> {
-        let visible = found.filter(|(_, _, lease)| lease_in(&self.name) != Some(*lease));
+        let is_node = |lease| lease_in(&self.name) == Some(lease);
+        let visible = found.filter(|(_, _, lease)| !is_node(*lease));
         match (self.asks, found) {
-            (Asks::Held(token), Some((created, ..))) if created == token => None,
+            (Asks::Held(token), Some((created, _, lease)))
+                if created == token && is_node(lease) =>
+            {
+                None
+            }
             (Asks::Held(_), _) => Some(ErrorKind::LockLost),
             (Asks::Absent, Some(_)) => Some(ErrorKind::KeyExists),
             (Asks::Absent, None) => None,
@@ -224,8 +233,9 @@ mod tests {
     fn a_failure_is_told_by_what_was_found() {
         use ErrorKind::{KeyExists, KeyModified, KeyNotFound, LockLost};
         for (asks, found, expected) in [
-            (Asks::Held(5), Some((5, 6, 7)), None),
-            (Asks::Held(5), Some((6, 6, 7)), Some(LockLost)),
+            (Asks::Held(5), Some((5, 6, 0xab)), None),
+            (Asks::Held(5), Some((6, 6, 0xab)), Some(LockLost)),
+            (Asks::Held(5), Some((5, 6, 0)), Some(LockLost)),
             (Asks::Held(5), None, Some(LockLost)),
             (Asks::Absent, None, None),
             (Asks::Absent, Some((1, 1, 0)), Some(KeyExists)),

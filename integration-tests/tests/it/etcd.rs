@@ -1,10 +1,23 @@
 //! etcd, on real servers.
 
+#![allow(clippy::unwrap_used, reason = "this is for tests")]
+
+mod etcdctl;
+mod locks;
+mod names;
+mod opening;
+mod peers;
+mod secrets;
+mod tls;
+mod tokens;
+mod trips;
+mod users;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use integration_tests::Target;
-use libkv_core::{Config, Host, Key, Result, Store};
+use libkv_core::{Config, Host, Key, Result, Store, StoreUrl};
 use libkv_etcd::{EtcdConfig, EtcdStore};
 
 use crate::harness::etcd;
@@ -29,6 +42,11 @@ pub(crate) fn config(endpoints: &[String]) -> EtcdConfig {
         Host::new(name, Some(port.parse().expect("a port")))
     };
     EtcdConfig::new(endpoints.iter().map(host)).with_common(Config::default())
+}
+
+/// Opens a store by its URL.
+pub(crate) async fn open_url(url: &str) -> Result<EtcdStore> {
+    EtcdStore::open(url.parse::<StoreUrl>()?.try_into()?).await
 }
 
 mod plain {

@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// Signs certificates.
@@ -39,12 +39,30 @@ impl Authority {
     /// Signs a certificate for a server with these names and addresses, or for a client with such a
     /// common name.
     pub(crate) fn issue(&self, common_name: &str, names: &[&str]) -> Issued {
+        self.sign(common_name, names, |_| {})
+    }
+
+    /// Signs one whose time is over.
+    pub(crate) fn issue_expired(&self, common_name: &str, names: &[&str]) -> Issued {
+        self.sign(common_name, names, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2020, 2, 1);
+        })
+    }
+
+    fn sign(
+        &self,
+        common_name: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Issued { certificate, key: key.serialize_pem() }
     }
