@@ -57,7 +57,7 @@ fn instead(error: &clap::Error) -> Option<&'static str> {
     };
     match option.split('=').next().unwrap_or_default() {
         "--prefix" => Some(
-            "a tree is read by `ls --long` and `export`, watched as DIR/, deleted by `del --tree`",
+            "for what is below DIR write `ls DIR`, `export DIR`, `watch DIR/` or `del DIR --tree`",
         ),
         "--endpoints" => Some("the servers are in --store etcd://HOST:PORT,HOST:PORT"),
         "--user" | "--cacert" | "--cert" | "--key" => {
