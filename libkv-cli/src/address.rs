@@ -40,7 +40,7 @@ pub(crate) fn whole(text: String) -> Outcome<Whole> {
         "etcd" | "etcds" => native::etcd(&text, |name| std::env::var_os(name)),
         #[cfg(not(feature = "etcd"))]
         "etcd" | "etcds" => Err(Failure::usage(
-            "this libkv was built without etcd; install one with `cargo install libkv-cli \
+            "this libkv was built without etcd; build one with `cargo install --path libkv-cli \
              --features etcd`",
         )),
         _ => Ok(Whole { shown: text.clone(), text }),

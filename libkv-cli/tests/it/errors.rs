@@ -27,7 +27,6 @@ fn wrong_usage_is_one_line_and_exits_with_2() {
         &["get", "a", "--store", ""],
         &["get", "a", "--store", "nothing"],
         &["get", "a", "--store", "redis://h"],
-        &["get", "a", "--store", "etcd:/h"],
         &["get", "a", "--prefix"],
         &["get", "a", "--endpoints=h:2379"],
         &["get", "a", "--store", "mem:"],

@@ -67,8 +67,9 @@ fn signals_are_passed_on_and_the_command_decides() {
         (Signal::USR1, "USR1"),
         (Signal::USR2, "USR2"),
     ] {
-        let script =
-            format!("trap 'echo got {name}; kill $!; exit 7' {name}; sleep 60 >/dev/null 2>&1 & echo in; wait");
+        let script = format!(
+            "trap 'echo got {name}; kill $!; exit 7' {name}; sleep 60 >/dev/null 2>&1 & echo in; wait"
+        );
         let mut lock = home.start(&["lock", "k", "--", "sh", "-c", &script]);
         assert_eq!(lock.line(), "in");
         lock.signal(signal);
