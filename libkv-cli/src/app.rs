@@ -1,14 +1,11 @@
-use std::fs::DirBuilder;
 use std::future::Future;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use libkv::{Error, ErrorKind, KvPair, PairStream, Store, StoreUrl};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::address::{self, Whole};
 use crate::args::Options;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, say};
@@ -29,12 +26,13 @@ impl App {
     /// Opens the store. Whatever takes time, such as reading standard input, comes before, because
     /// a `file:` store is then shut to others.
     pub(crate) async fn open(&self) -> Outcome<Arc<dyn Store>> {
-        let url = match self.options.store.clone() {
-            Some(text) => Url { text, given: "in --store" },
-            None => default_store()?,
+        let (text, given) = match self.options.store.clone() {
+            Some(text) => (text, "in --store"),
+            None => address::default_store()?,
         };
-        let url = self.url.get_or_init(|| url);
-        let store = libkv::open(&self.with_patience(&url.text)?).await?;
+        let Whole { text, shown } = address::whole(text)?;
+        self.url.get_or_init(|| Url { shown, given });
+        let store = libkv::open(&self.with_patience(text)).await?;
         Ok(self.store.get_or_init(|| store).clone())
     }
 
@@ -50,7 +48,7 @@ impl App {
 
     /// The store's address, which shows no secrets.
     pub(crate) fn address(&self) -> Option<String> {
-        let url: StoreUrl = self.url.get()?.text.parse().ok()?;
+        let url: StoreUrl = self.url.get()?.shown.parse().ok()?;
         Some(url.to_string())
     }
 
@@ -125,79 +123,30 @@ impl App {
         self.options.output.is_none()
     }
 
-    /// The URL with the time to wait for the store.
-    fn with_patience(&self, url: &str) -> Outcome<String> {
-        let mut url = url.to_owned();
-        if scheme(&url) == "mem" {
-            return Err(Failure::usage(
-                "a mem: store lives in one process and would be empty at each call; use file:PATH",
-            ));
-        }
+    /// The URL with the times to wait for the store, where it says none itself.
+    fn with_patience(&self, mut url: String) -> String {
         // What is no URL is refused by the facade, which knows the schemes.
-        if let Ok(parsed) = url.parse::<StoreUrl>()
-            && parsed.query().take_str("connection_timeout").is_none()
-        {
-            let separator = if !url.contains('?') {
-                "?"
-            } else if url.ends_with('?') {
-                ""
-            } else {
-                "&"
-            };
-            let millis = self.options.timeout.as_millis().max(1);
-            url.push_str(&format!("{separator}connection_timeout={millis}ms"));
+        let Ok(parsed) = url.parse::<StoreUrl>() else { return url };
+        let times: &[_] = match parsed.path() {
+            Some(_) => &["connection_timeout"],
+            None => &["connection_timeout", "operation_timeout"],
+        };
+        let millis = self.options.timeout.as_millis().max(1);
+        for time in times.iter().filter(|time| parsed.query().take_str(time).is_none()) {
+            address::add_parameter(&mut url, time, &format!("{millis}ms"));
         }
-        Ok(url)
+        url
     }
 }
 
 /// Which store it is, and who said so.
 #[derive(Debug)]
 struct Url {
-    text: String,
+    shown: String,
     given: &'static str,
-}
-
-/// The store where there is no `--store`.
-fn default_store() -> Outcome<Url> {
-    match std::env::var("LIBKV_STORE") {
-        Ok(text) if !text.is_empty() => Ok(Url { text, given: "in LIBKV_STORE" }),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Failure::usage("LIBKV_STORE is not UTF-8; write %XX for such bytes"))
-        }
-        _ => Ok(Url { text: own_store()?, given: "in your data directory" }),
-    }
-}
-
-fn scheme(url: &str) -> String {
-    url.split(':').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 fn name(format: Format) -> String {
     use clap::ValueEnum as _;
     format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
-
-/// The store that is there without any set-up; its directory is made.
-fn own_store() -> Outcome<String> {
-    let absolute =
-        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let data = absolute("XDG_DATA_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-        .ok_or_else(|| {
-            Failure::usage("no store is named and HOME is not set; name one with --store URL")
-        })?;
-    let directory = data.join("libkv");
-    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|error| {
-        Failure::io(format!("the directory {} cannot be made", directory.display()), &error)
-    })?;
-    let path = directory.join("store.redb");
-    let path = path.to_str().ok_or_else(|| {
-        Failure::usage("the path of the data directory is not UTF-8; name a store with --store URL")
-    })?;
-    Ok(format!("file://{}", utf8_percent_encode(path, PATH)))
-}
-
-/// All that could be taken for a part of a URL.
-const PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');

@@ -76,7 +76,7 @@ fn store_line(error: &Error, place: Option<&str>) -> String {
     let mut line = what.to_owned();
     let mut cause = error.source();
     while let Some(source) = cause {
-        let words = source.to_string();
+        let words = numberless(&source.to_string());
         if !line.contains(&words) {
             line.push_str(": ");
             line.push_str(&words);
@@ -114,6 +114,12 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::LockLost => Some("what it protected may have a new owner: look before going on"),
         _ => None,
     }
+}
+
+/// Words without the number that Rust puts behind a system's error.
+fn numberless(words: &str) -> String {
+    let end = words.find(" (os error ").filter(|_| words.ends_with(')'));
+    words[..end.unwrap_or(words.len())].to_owned()
 }
 
 /// A system error without Rust's number behind it.

@@ -1,5 +1,6 @@
 //! The `libkv` program: one set of verbs over every store.
 
+mod address;
 mod app;
 mod args;
 mod child;
@@ -8,6 +9,8 @@ mod exit;
 mod failure;
 mod input;
 mod json;
+#[cfg(feature = "etcd")]
+mod native;
 mod output;
 mod refuse;
 mod signals;
@@ -121,7 +124,8 @@ async fn carry_out(verb: Verb, app: &App, out: &mut Out) -> Outcome {
 fn tell_what_happens(options: &Options) {
     let shown = match (options.quiet, options.verbose) {
         (true, _) => return,
-        (_, true) => Targets::new().with_default(Level::DEBUG),
+        // What clients of servers tell of themselves, frame by frame, would bury it.
+        (_, true) => Targets::new().with_default(Level::WARN).with_target("libkv", Level::DEBUG),
         // The loss of a lock is told by the verb itself.
         _ => Targets::new().with_default(Level::WARN).with_target("libkv_core::lock", Level::ERROR),
     };

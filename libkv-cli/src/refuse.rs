@@ -37,12 +37,34 @@ pub(crate) fn wrong(error: &clap::Error) -> Failure {
             None => line.push_str(&format!(" {part}")),
         }
     }
+    if let Some(instead) = instead(error) {
+        // The parser's own tip is a guess by the letters.
+        let what = line.split_once("; ").map_or(&*line, |(what, _)| what);
+        return Failure::usage(format!("{what}; {instead}"));
+    }
     // Where the parser has nothing to advise, its help has.
     let says_enough = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
     if !says_enough && !line.contains("; ") {
         line.push_str(&format!("; see `{} --help`", verb(error)));
     }
     Failure::usage(line)
+}
+
+/// What to write in place of an option that the servers' own clients have.
+fn instead(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    match option.split('=').next().unwrap_or_default() {
+        "--prefix" => Some(
+            "for what is below DIR write `ls DIR`, `export DIR`, `watch DIR/` or `del DIR --tree`",
+        ),
+        "--endpoints" => Some("the servers are in --store etcd://HOST:PORT,HOST:PORT"),
+        "--user" | "--cacert" | "--cert" | "--key" => {
+            Some("it is a part of --store, or ETCDCTL_USER, _CACERT, _CERT and _KEY")
+        }
+        _ => None,
+    }
 }
 
 /// The command that the words are about, as its usage begins.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use crate::command::{Done, cargo, run_reading, work_dir};
 use crate::images;
 
-/// The package whose tests are made against real servers.
-const WITH_SERVERS: &str = "integration-tests";
+/// The packages whose tests are made against real servers.
+const WITH_SERVERS: [&str; 2] = ["integration-tests", "libkv-cli"];
 
 /// The suites that must have run, as the first two parts of their tests' names.
 const SUITES: &[&str] = &["embedded::memory", "embedded::file", "etcd::plain"];
@@ -19,7 +19,10 @@ pub(crate) fn run(args: &[String]) -> Done {
         given.insert(0, "--workspace");
     }
     let mut tests = cargo(&[&["test", "--all-features", "--no-fail-fast"], &given[..]].concat());
-    if given.iter().any(|arg| arg.contains("workspace") || arg.contains(WITH_SERVERS)) {
+    let with_servers = |arg: &&str| {
+        arg.contains("workspace") || WITH_SERVERS.iter().any(|name| arg.contains(name))
+    };
+    if given.iter().any(with_servers) {
         match images::prepare() {
             Ok(images) => drop(tests.envs(images)),
             // A part of the tests may need no server; those that do will fail.

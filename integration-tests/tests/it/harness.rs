@@ -16,7 +16,6 @@ mod image;
 mod ports;
 pub(crate) mod proxy;
 mod reaper;
-mod tests;
 
 use std::sync::LazyLock;
 

@@ -4,4 +4,5 @@ mod embedded;
 mod etcd;
 mod file;
 mod harness;
+mod harness_tests;
 mod wrong;

@@ -27,7 +27,8 @@ fn wrong_usage_is_one_line_and_exits_with_2() {
         &["get", "a", "--store", ""],
         &["get", "a", "--store", "nothing"],
         &["get", "a", "--store", "redis://h"],
-        &["get", "a", "--store", "etcd://h"],
+        &["get", "a", "--prefix"],
+        &["get", "a", "--endpoints=h:2379"],
         &["get", "a", "--store", "mem:"],
         &["get", "a", "--store", "file:"],
         &["get", "a", "--store", "file:x?nosuch=1"],
@@ -117,6 +118,18 @@ fn what_a_store_refuses_has_its_own_code_and_one_line() {
     assert_eq!(home.ok(&["get", "a"]).text(), "1");
 }
 
+#[cfg(not(feature = "etcd"))]
+#[test]
+fn a_backend_that_is_not_compiled_in_is_named_with_the_way_to_get_it() {
+    for url in ["etcd://h", "etcds://ann:hunter2@h", "etcd:"] {
+        let run = Home::new().run(&["get", "a", "--store", url]);
+        assert_eq!((run.code, run.err.lines().count()), (2, 1), "{}", run.err);
+        assert!(run.err.contains("built without etcd"), "{}", run.err);
+        assert!(run.err.contains("--features etcd"), "{}", run.err);
+        assert!(!run.err.contains("hunter2"), "{}", run.err);
+    }
+}
+
 #[test]
 fn a_file_that_is_no_store_is_left_as_it_is() {
     let home = Home::new();
@@ -174,7 +187,7 @@ fn arguments_that_are_not_text_are_refused_where_text_is_needed() {
 fn a_secret_in_a_url_is_never_shown() {
     let home = Home::new();
     for url in [
-        "etcd://ann:hunter2@h/root",
+        "etcd://ann:hunter2@h/../root",
         "etcd://ann:hun/hunter2@h",
         "file:none/x?token=hunter2",
         "consul://h?acl_token=hunter2",

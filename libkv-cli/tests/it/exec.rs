@@ -64,7 +64,7 @@ fn a_command_that_is_not_there_ends_the_watch() {
 fn a_signal_reaches_the_command_that_runs() {
     let home = Home::new();
     home.ok(&["put", "a", "1"]);
-    let script = "trap 'echo told; exit 0' TERM; echo in; sleep 60 & wait";
+    let script = "trap 'echo told; exit 0' TERM; echo in; sleep 60 >/dev/null 2>&1 & wait";
     let mut watch = home.start(&["watch", "/", "--exec", "--", "sh", "-c", script]);
     assert_eq!(watch.line(), "in");
     watch.signal(Signal::TERM);

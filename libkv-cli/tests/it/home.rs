@@ -16,15 +16,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A directory of its own with a store in it, which the program is run in.
 #[derive(Debug)]
-pub(crate) struct Home(TempDir);
+pub(crate) struct Home {
+    folder: TempDir,
+    store: String,
+}
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self::with_store("file:store.redb")
+    }
+
+    /// A directory for a program that uses this store.
+    pub(crate) fn with_store(url: impl Into<String>) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), store: url.into() }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
     /// Writes a file below the directory.
@@ -40,13 +48,19 @@ impl Home {
         let mut command = Command::new(LIBKV);
         command.args(args).current_dir(self.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path()).env("LIBKV_STORE", "file:store.redb");
+        command.env("HOME", self.path()).env("LIBKV_STORE", &self.store);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Run {
         Run::of(self.command(args).output().unwrap())
+    }
+
+    /// Runs it with these variables too.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn run_where<S: AsRef<OsStr>>(&self, variables: &[(&str, &str)], args: &[S]) -> Run {
+        Run::of(self.command(args).envs(variables.iter().copied()).output().unwrap())
     }
 
     /// Runs it, and demands that it does what it is asked to.

@@ -67,8 +67,9 @@ fn signals_are_passed_on_and_the_command_decides() {
         (Signal::USR1, "USR1"),
         (Signal::USR2, "USR2"),
     ] {
-        let script =
-            format!("trap 'echo got {name}; kill $!; exit 7' {name}; sleep 60 & echo in; wait");
+        let script = format!(
+            "trap 'echo got {name}; kill $!; exit 7' {name}; sleep 60 >/dev/null 2>&1 & echo in; wait"
+        );
         let mut lock = home.start(&["lock", "k", "--", "sh", "-c", &script]);
         assert_eq!(lock.line(), "in");
         lock.signal(signal);
@@ -82,7 +83,7 @@ fn signals_are_passed_on_and_the_command_decides() {
 #[test]
 fn what_the_command_started_gets_the_signal_too() {
     let home = Home::new();
-    let script = "sh -c 'trap \"echo inner; exit\" TERM; echo in; sleep 60 & wait'; echo never";
+    let script = "sh -c 'trap \"echo inner; exit\" TERM; echo in; sleep 60 >/dev/null 2>&1 & wait'; echo never";
     let mut lock = home.start(&["lock", "k", "--", "sh", "-c", script]);
     assert_eq!(lock.line(), "in");
     lock.signal(Signal::TERM);
@@ -101,7 +102,7 @@ fn lose(lock: &crate::home::Running) {
 #[test]
 fn when_the_lock_is_lost_the_command_is_asked_to_end() {
     let home = Home::new();
-    let script = "trap 'echo asked; exit 0' TERM; echo in; sleep 60 & wait";
+    let script = "trap 'echo asked; exit 0' TERM; echo in; sleep 60 >/dev/null 2>&1 & wait";
     let mut lock = home.start(&["-q", "lock", "k", "--ttl", "300ms", "--", "sh", "-c", script]);
     assert_eq!(lock.line(), "in");
     lose(&lock);

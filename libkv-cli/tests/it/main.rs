@@ -4,6 +4,8 @@
 
 mod default_store;
 mod errors;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod exec;
 mod help;
 mod home;
@@ -14,3 +16,14 @@ mod pipes;
 mod terminal;
 mod values;
 mod watches;
+
+/// The servers are those that the library's own tests use; not all of it is needed here.
+#[cfg(feature = "etcd")]
+#[path = "../../../integration-tests/tests/it"]
+#[allow(dead_code, unused_imports, reason = "the library's tests use the rest")]
+mod servers {
+    pub(crate) mod harness;
+}
+
+#[cfg(feature = "etcd")]
+use servers::harness;
