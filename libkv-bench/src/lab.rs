@@ -3,13 +3,37 @@ use std::future::Future;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::table::{Aim, Line, Unit, median};
+use crate::place;
+use crate::table::{Aim, Line, Unit};
 
 /// What a measurement ends in.
 pub(crate) type Done<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How many threads a runtime has here, whatever the machine has.
 pub(crate) const WORKERS: usize = 2;
+
+/// What a turn found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) figure: f64,
+    /// The processor's seconds for one operation, of all threads of this process.
+    pub(crate) cpu: Option<f64>,
+}
+
+impl From<f64> for Sample {
+    fn from(figure: f64) -> Self {
+        Self { figure, cpu: None }
+    }
+}
+
+impl Sample {
+    /// Takes a turn of so many operations, and the processor's time with it.
+    pub(crate) fn with_cpu(ops: usize, turn: impl FnOnce() -> Done<f64>) -> Done<Self> {
+        let before = place::cpu_time();
+        let figure = turn()?;
+        Ok(Self { figure, cpu: Some((place::cpu_time() - before) / ops as f64) })
+    }
+}
 
 /// Runs the measurements and shows each when it is complete.
 #[derive(Debug)]
@@ -51,13 +75,13 @@ impl Lab {
     }
 
     /// Measures both in turn, once to warm up and then round by round, and shows the line.
-    pub(crate) fn compare(
+    pub(crate) fn compare<S: Into<Sample>>(
         &mut self,
         name: &str,
         unit: Unit,
         aim: Aim,
-        mut ours: impl FnMut(&Self) -> Done<f64>,
-        mut beside: impl FnMut(&Self) -> Done<f64>,
+        mut ours: impl FnMut(&Self) -> Done<S>,
+        mut beside: impl FnMut(&Self) -> Done<S>,
     ) -> Done {
         if !name.starts_with(&self.only) {
             return Ok(());
@@ -68,10 +92,10 @@ impl Lab {
         for _ in 0..self.rounds {
             let (mut our_turns, mut other_turns) = (Vec::new(), Vec::new());
             for _ in 0..unit.turns() {
-                our_turns.push(ours(self)?);
-                other_turns.push(beside(self)?);
+                our_turns.push(ours(self)?.into());
+                other_turns.push(beside(self)?.into());
             }
-            line.add(median(&our_turns), median(&other_turns));
+            line.add(&our_turns, &other_turns);
         }
         println!("{line}");
         self.met.extend(line.is_met());

@@ -103,3 +103,11 @@ pub(crate) async fn list<S: Side>(side: S, keys: usize) -> Done<f64> {
     let took = start.elapsed().as_secs_f64();
     if listed == keys { Ok(took) } else { Err(format!("listed {listed} of {keys} keys").into()) }
 }
+
+/// Reads everything one after the other and returns the seconds that it took.
+pub(crate) async fn walk<S: Side>(side: S, keys: usize) -> Done<f64> {
+    let start = Instant::now();
+    let walked = side.walk().await?;
+    let took = start.elapsed().as_secs_f64();
+    if walked == keys { Ok(took) } else { Err(format!("read {walked} of {keys} keys").into()) }
+}

@@ -1,10 +1,11 @@
 //! Side-by-side measurements of libkv against what a program would use without it.
 //!
-//! `cargo xtask bench embedded` runs them. Each line of the table is measured in turn with what
+//! `cargo xtask bench embedded` and `cargo xtask bench etcd` run them. Each line of the table is measured in turn with what
 //! stands beside it, round by round; the ratio is taken within a round.
 
 #![allow(clippy::print_stdout, reason = "a command-line program talks to its user")]
 
+mod etcd;
 mod file;
 mod lab;
 mod load;
@@ -22,10 +23,14 @@ use lab::{Done, Lab};
 
 const HELP: &str = "\
 libkv-bench embedded [--rounds N] [--dir DIR] [--only TEXT]
+libkv-bench etcd [--rounds N] [--only TEXT]
 
 --rounds N     how often each pair is measured; 5 where it is not said
 --dir DIR      where the files are made, on the disk that is to be measured
---only TEXT    only the lines that begin with TEXT";
+--only TEXT    only the lines that begin with TEXT
+
+The server of `etcd` is started from the image that LIBKV_TEST_IMAGE_ETCD names, or it is the running
+one whose host and port LIBKV_TEST_ETCD names.";
 
 fn main() -> ExitCode {
     match run() {
@@ -41,9 +46,11 @@ fn run() -> Done {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["embedded", ref options @ ..] => embedded(options),
+        ["embedded", ref options @ ..] => embedded(&Options::read(options)?),
+        ["etcd", ref options @ ..] => etcd::measure(&Options::read(options)?),
         // What this program runs itself as, to have a process for each memory figure.
         [peak::COMMAND, side, keys, file] => peak::child(side, keys.parse()?, file.as_ref()),
+        [etcd::COMMAND, side, work, address] => etcd::child(side, work, address),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             Ok(())
@@ -52,25 +59,39 @@ fn run() -> Done {
     }
 }
 
-fn embedded(mut options: &[&str]) -> Done {
-    let (mut rounds, mut dir, mut only) = (5, PathBuf::from("."), String::new());
-    while let [name, value, rest @ ..] = options {
-        match *name {
-            "--rounds" => rounds = value.parse()?,
-            "--dir" => dir = value.into(),
-            "--only" => only = (*value).to_owned(),
-            _ => return Err(format!("there is no option {name}\n\n{HELP}").into()),
+/// How to measure.
+#[derive(Debug)]
+struct Options {
+    rounds: usize,
+    dir: PathBuf,
+    only: String,
+}
+
+impl Options {
+    fn read(mut options: &[&str]) -> Done<Self> {
+        let mut read = Self { rounds: 5, dir: PathBuf::from("."), only: String::new() };
+        while let [name, value, rest @ ..] = options {
+            match *name {
+                "--rounds" => read.rounds = value.parse()?,
+                "--dir" => read.dir = value.into(),
+                "--only" => read.only = (*value).to_owned(),
+                _ => return Err(format!("there is no option {name}\n\n{HELP}").into()),
+            }
+            options = rest;
         }
-        options = rest;
+        match options {
+            [name] => Err(format!("{name} is no option, or lacks its value\n\n{HELP}").into()),
+            _ => Ok(read),
+        }
     }
-    if let [name] = options {
-        return Err(format!("{name} is no option, or lacks its value\n\n{HELP}").into());
-    }
-    std::fs::create_dir_all(&dir)?;
-    let dir = tempfile::Builder::new().prefix("libkv-bench-").tempdir_in(dir)?;
-    let mut lab = Lab::new(rounds, only)?;
-    println!("{}", place::describe(dir.path())?);
-    println!("{}\n\n{}", table::legend(rounds), table::header());
+}
+
+fn embedded(options: &Options) -> Done {
+    std::fs::create_dir_all(&options.dir)?;
+    let dir = tempfile::Builder::new().prefix("libkv-bench-").tempdir_in(&options.dir)?;
+    let mut lab = Lab::new(options.rounds, options.only.clone())?;
+    println!("{}, files on {}", place::describe()?, place::file_system(dir.path())?);
+    println!("{}\n\n{}", table::legend(options.rounds), table::header(false));
     memory::measure(&mut lab)?;
     watch::measure(&mut lab, dir.path())?;
     file::measure(&mut lab, dir.path())?;

@@ -4,19 +4,21 @@ use std::path::Path;
 
 use crate::lab::{Done, WORKERS};
 
-/// The machine and the disk, for who reads the figures later.
-pub(crate) fn describe(dir: &Path) -> Done<String> {
+/// The machine, for who reads the figures later.
+pub(crate) fn describe() -> Done<String> {
     let cpus = std::thread::available_parallelism()?;
+    let load = load();
+    Ok(format!("{cpus} processors (load {load} at the start), runtime with {WORKERS} threads"))
+}
+
+/// How many threads wanted to run, as the mean of a minute.
+pub(crate) fn load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or_default();
-    Ok(format!(
-        "{cpus} processors (load {load} at the start), runtime with {WORKERS} threads, files on {}",
-        file_system(dir)?
-    ))
+    load.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// The kind of the file system that a folder is on, as the system tells it.
-fn file_system(dir: &Path) -> Done<String> {
+pub(crate) fn file_system(dir: &Path) -> Done<String> {
     let dir = dir.canonicalize()?;
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mounts = mounts.lines().filter_map(|line| {
@@ -31,6 +33,12 @@ fn file_system(dir: &Path) -> Done<String> {
         Some(kind) => kind.to_owned(),
         None => "a file system that the system does not name".to_owned(),
     })
+}
+
+/// The processor's seconds that all threads of this process have had.
+pub(crate) fn cpu_time() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// The most memory that this process had.

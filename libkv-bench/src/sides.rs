@@ -34,6 +34,10 @@ impl Name {
     pub(crate) fn key(&self) -> &Key {
         &self.key
     }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// What every side can do, so that a workload is written once.

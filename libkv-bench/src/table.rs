@@ -1,10 +1,14 @@
 use std::fmt;
 
+use crate::lab::Sample;
+
 /// What a figure counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Unit {
     Seconds,
     Bytes,
+    /// So many of something.
+    Count,
 }
 
 impl Unit {
@@ -13,7 +17,7 @@ impl Unit {
     pub(crate) fn turns(self) -> usize {
         match self {
             Self::Seconds => 5,
-            Self::Bytes => 1,
+            Self::Bytes | Self::Count => 1,
         }
     }
 }
@@ -37,17 +41,26 @@ pub(crate) struct Line {
     aim: Aim,
     ours: Vec<f64>,
     beside: Vec<f64>,
+    /// The processor's seconds of both.
+    cpu: Vec<(f64, f64)>,
 }
 
 impl Line {
     pub(crate) fn new(name: &str, unit: Unit, aim: Aim) -> Self {
-        Self { name: name.to_owned(), unit, aim, ours: Vec::new(), beside: Vec::new() }
+        let (ours, beside, cpu) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.to_owned(), unit, aim, ours, beside, cpu }
     }
 
-    /// Adds a round.
-    pub(crate) fn add(&mut self, ours: f64, beside: f64) {
-        self.ours.push(ours);
-        self.beside.push(beside);
+    /// Adds a round with the turns of both.
+    pub(crate) fn add(&mut self, ours: &[Sample], beside: &[Sample]) {
+        let figures = |turns: &[Sample]| turns.iter().map(|turn| turn.figure).collect::<Vec<_>>();
+        self.ours.push(median(&figures(ours)));
+        self.beside.push(median(&figures(beside)));
+        let mean = |turns: &[Sample]| {
+            let sum = turns.iter().map(|turn| turn.cpu).sum::<Option<f64>>()?;
+            Some(sum / turns.len() as f64)
+        };
+        self.cpu.extend(mean(ours).zip(mean(beside)));
     }
 
     /// Whether the aim is met, where there is one.
@@ -61,6 +74,15 @@ impl Line {
 
     fn ratios(&self) -> Vec<f64> {
         self.ours.iter().zip(&self.beside).map(|(ours, beside)| ours / beside).collect()
+    }
+
+    /// The processor's time of one operation on both sides, where it was taken.
+    fn cpu(&self) -> Option<String> {
+        let (ours, beside): (Vec<_>, Vec<_>) = self.cpu.iter().copied().unzip();
+        let ratios: Vec<_> = self.cpu.iter().map(|(ours, beside)| ours / beside).collect();
+        let show = |seconds: &[f64]| show(median(seconds), Unit::Seconds);
+        let ratio = median(&ratios);
+        (!ratios.is_empty()).then(|| format!("{:>9} {:>9}  {ratio:.2}", show(&ours), show(&beside)))
     }
 
     fn aim(&self) -> String {
@@ -88,20 +110,25 @@ impl fmt::Display for Line {
         };
         let (ours, beside) = (median(&self.ours), median(&self.beside));
         let (ours, beside) = (show(ours, self.unit), show(beside, self.unit));
-        row(f, [&self.name, &ours, &beside, &ratio, &self.aim(), met])
+        let cpu = self.cpu().unwrap_or_default();
+        row(f, [&self.name, &ours, &beside, &ratio, &self.aim(), met, &cpu])
     }
 }
 
-fn row(f: &mut impl fmt::Write, [name, ours, beside, ratio, aim, met]: [&str; 6]) -> fmt::Result {
-    let line = format!("{name:<48} {ours:>9} {beside:>9}  {ratio:<20}  {aim:<16}  {met}");
+fn row(
+    f: &mut impl fmt::Write,
+    [name, ours, beside, ratio, aim, met, cpu]: [&str; 7],
+) -> fmt::Result {
+    let line = format!("{name:<48} {ours:>9} {beside:>9}  {ratio:<20}  {aim:<16}  {met:<6} {cpu}");
     f.write_str(line.trim_end())
 }
 
-/// The names of the columns.
-pub(crate) fn header() -> String {
+/// The names of the columns, with those of the processor's time where it is taken.
+pub(crate) fn header(with_cpu: bool) -> String {
     let mut text = String::new();
+    let cpu = if with_cpu { " cpu ours    beside  ratio" } else { "" };
     // Writing to a String cannot fail.
-    let _ = row(&mut text, ["workload", "ours", "beside", "ratio [min..max]", "aim", "met"]);
+    let _ = row(&mut text, ["workload", "ours", "beside", "ratio [min..max]", "aim", "met", cpu]);
     text
 }
 
@@ -136,6 +163,7 @@ fn ends(figures: &[f64]) -> (f64, f64) {
 fn show(figure: f64, unit: Unit) -> String {
     match unit {
         Unit::Bytes => format!("{:.1} MiB", figure / f64::from(1 << 20)),
+        Unit::Count => format!("{figure:.2}"),
         Unit::Seconds if figure < 1e-6 => format!("{:.0} ns", figure * 1e9),
         Unit::Seconds if figure < 1e-3 => format!("{:.1} us", figure * 1e6),
         Unit::Seconds if figure < 1.0 => format!("{:.2} ms", figure * 1e3),
@@ -151,7 +179,7 @@ mod tests {
     fn a_line_has_medians_and_the_ratios_of_its_rounds() {
         let mut line = Line::new("get", Unit::Seconds, Aim::Ratio(1.5));
         for (ours, beside) in [(2e-6, 1e-6), (3e-6, 3e-6), (9e-6, 2e-6), (1e-6, 1e-6)] {
-            line.add(ours, beside);
+            line.add(&[ours.into()], &[beside.into()]);
         }
         let shown: Vec<String> = line.to_string().split_whitespace().map(str::to_owned).collect();
         let wanted = "get 2.5 us 1.5 us 1.50 [1.00..4.50] ratio <= 1.50 met";
@@ -166,6 +194,7 @@ mod tests {
             (0.25, Unit::Seconds, "250.00 ms"),
             (2.0, Unit::Seconds, "2.00 s"),
             (1_572_864.0, Unit::Bytes, "1.5 MiB"),
+            (4.0, Unit::Count, "4.00"),
         ] {
             assert_eq!(show(figure, unit), shown);
         }

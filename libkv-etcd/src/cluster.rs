@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const UNHEARD: usize = 3;
 /// The members of a cluster. Calls go to one of them, until it fails.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    members: Vec<Endpoint>,
+    members: Vec<Arc<Endpoint>>,
     current: AtomicUsize,
     pub(crate) operation_timeout: Duration,
 }
@@ -67,7 +68,7 @@ impl Cluster {
     pub(crate) async fn reach(&self, deadline: Instant) -> Result<()> {
         let call = Call { operation: "open", lane: Lane::Calls, way: Way::Read, deadline };
         let status =
-            self.call(&call, |mut at: Connection| async move { at.maintenance.status().await });
+            self.call(&call, |at: Connection| async move { at.maintenance().status().await });
         match status.await {
             Ok(status) if status.leader() != 0 => Ok(()),
             // The door of a member refuses calls without a leader, and not this one.
@@ -132,18 +133,44 @@ impl Cluster {
             Err(_) => Fault::silent(begun.elapsed()),
         };
         match fault.verdict {
-            Verdict::Unknown | Verdict::Elsewhere => member.forget(call.lane, &connection),
-            Verdict::Token => self.renew_token(member, call, &connection).await,
+            Verdict::Unknown | Verdict::Elsewhere => {
+                member.forget(call.lane, &connection);
+            }
+            Verdict::Token => {
+                self.renew_token(call.lane, &connection, begun, call.deadline).await;
+            }
+            // The server has got users since the connection was made.
+            Verdict::Refused if fault.is_nameless() && connection.is_anonymous() => {
+                member.forget(call.lane, &connection);
+                return Err(fault.for_a_new_token());
+            }
             Verdict::Refused => {}
         }
         Err(fault)
     }
 
-    /// Logs in again. Where that fails the connection is made anew, and says why.
-    async fn renew_token(&self, member: &Endpoint, call: &Call, connection: &Connection) {
-        let renewed = timeout_at(call.deadline, connection.log_in()).await;
-        if !matches!(renewed, Ok(Ok(()))) {
-            member.forget(call.lane, connection);
+    /// Logs in again, after the server refused the token of what began at `begun`. Where that fails
+    /// the connection is made anew, and says why.
+    pub(crate) async fn renew_token(
+        &self,
+        lane: Lane,
+        connection: &Connection,
+        begun: Instant,
+        deadline: Instant,
+    ) -> bool {
+        let renewed = timeout_at(deadline, connection.log_in(begun)).await;
+        let renewed = matches!(renewed, Ok(Ok(())));
+        if !renewed {
+            self.members.iter().any(|member| member.forget(lane, connection));
+        }
+        renewed
+    }
+
+    /// Gives up a connection that broke, and goes on to another member.
+    pub(crate) fn give_up(&self, lane: Lane, connection: &Connection) {
+        let at = self.members.iter().position(|member| member.forget(lane, connection));
+        if let Some(at) = at {
+            self.leave(at);
         }
     }
 
@@ -152,17 +179,8 @@ impl Cluster {
         self.members[self.current.load(Ordering::Relaxed)].address.clone()
     }
 
-    /// The number of the member that calls go to.
-    pub(crate) fn current(&self) -> usize {
-        self.current.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn member(&self, at: usize) -> &Endpoint {
-        &self.members[at]
-    }
-
     /// Goes on to the next member, unless somebody else has done so.
-    pub(crate) fn leave(&self, at: usize) {
+    fn leave(&self, at: usize) {
         let next = (at + 1) % self.members.len();
         // Another's change is as good as this one.
         let moved = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -196,6 +214,7 @@ impl Round {
     fn next(&mut self, fault: &Fault, way: Way, members: usize) -> Next {
         use libkv_core::ErrorKind::{NotReachable, Timeout};
         self.attempts += 1;
+        let passing = matches!(fault.kind, NotReachable | Timeout);
         match fault.verdict {
             Verdict::Refused => return Next::GiveUp,
             Verdict::Token => {
@@ -204,9 +223,6 @@ impl Round {
                 return if self.tokens <= 3 { Next::AtOnce } else { Next::GiveUp };
             }
             Verdict::Unknown if way == Way::Write => return Next::GiveUp,
-            Verdict::Unknown if !matches!(fault.kind, NotReachable | Timeout) => {
-                return Next::GiveUp;
-            }
             _ => {}
         }
         self.unheard += usize::from(fault.unheard);
@@ -221,7 +237,7 @@ impl Round {
         }
         // Where nobody is there, waiting is the caller's choice.
         let nobody = std::mem::take(&mut self.unreached) >= members;
-        if nobody || fault.is_lasting() { Next::GiveUp } else { Next::Later }
+        if nobody || fault.is_lasting() || !passing { Next::GiveUp } else { Next::Later }
     }
 }
 

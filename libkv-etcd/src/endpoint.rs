@@ -1,12 +1,15 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
     Certificate, Channel, Client, ConnectOptions, Error as ClientError, Identity, KvClient,
     LeaseClient, MaintenanceClient, TlsOptions, WatchClient,
 };
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use libkv_core::{Config, Credentials, Error, ErrorKind, PemSource, Result, TlsConfig};
 use secrecy::ExposeSecret;
+use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint as Transport;
 
 use crate::error::{ETCD, Fault, judge};
@@ -41,32 +44,72 @@ pub(crate) struct Endpoint {
     pub(crate) address: String,
     transport: Transport,
     credentials: Option<Credentials>,
-    lanes: [tokio::sync::Mutex<()>; LANES],
-    connections: [Mutex<Option<Connection>>; LANES],
+    connection_timeout: Duration,
+    lanes: [Mutex<Slot>; LANES],
 }
 
-/// A connection, through which clones of its clients call.
+/// A lane's connection.
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Empty,
+    /// It is being made, by a task of its own: who waits may have less time than that takes.
+    Making(Shared<BoxFuture<'static, Result<Connection, Fault>>>),
+    Ready(Connection),
+}
+
+/// A connection, through which clones of its clients call. A clone of it is cheap, and one of a
+/// client is not: it holds dozens of counted references.
 #[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) kv: KvClient,
-    pub(crate) lease: LeaseClient,
-    pub(crate) watch: WatchClient,
-    pub(crate) maintenance: MaintenanceClient,
-    client: Client,
-    identity: Arc<()>,
+pub(crate) struct Connection(Arc<Clients>);
+
+struct Clients {
+    kv: KvClient,
+    watch: WatchClient,
+    whole: Client,
+    /// Whether a user was given and the server had none.
+    anonymous: bool,
+    last_login: tokio::sync::Mutex<Instant>,
 }
 
 impl Connection {
-    /// Logs in anew, as after the server refused the token.
-    pub(crate) async fn log_in(&self) -> Result<(), ClientError> {
-        self.client.refresh_token().await
+    pub(crate) fn kv(&self) -> KvClient {
+        self.0.kv.clone()
+    }
+
+    pub(crate) fn lease(&self) -> LeaseClient {
+        self.0.whole.lease_client()
+    }
+
+    pub(crate) fn watch(&self) -> WatchClient {
+        self.0.watch.clone()
+    }
+
+    pub(crate) fn maintenance(&self) -> MaintenanceClient {
+        self.0.whole.maintenance_client()
+    }
+
+    /// Logs in anew, as after the server refused the token of a call that began at `begun`. Calls
+    /// that fail together log in once.
+    pub(crate) async fn log_in(&self, begun: Instant) -> Result<(), ClientError> {
+        let mut last = self.0.last_login.lock().await;
+        if *last < begun {
+            self.0.whole.refresh_token().await?;
+            *last = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Whether it was made without the login that it should have by now.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.0.anonymous
     }
 
     /// Waits for the server's first word, whatever it is. By the newest TLS a server refuses a
     /// client's certificate only after the handshake, and a port that speaks otherwise hangs up: what
     /// is sent before may be lost, and nobody says so.
     async fn greet(&self) -> Result<(), Fault> {
-        match self.maintenance.clone().status().await.map_err(judge) {
+        match self.maintenance().status().await.map_err(judge) {
             Err(fault) if fault.is_of_the_connection() => Err(fault),
             _ => Ok(()),
         }
@@ -104,41 +147,56 @@ impl Endpoint {
             address: address.to_owned(),
             transport,
             credentials: config.credentials.clone(),
+            connection_timeout: config.connection_timeout,
             lanes: Default::default(),
-            connections: Default::default(),
         })
     }
 
     /// The connection of a lane; makes it where there is none. Nothing was sent when this fails.
-    pub(crate) async fn connection(&self, lane: Lane) -> Result<Connection, Fault> {
-        if let Some(connection) = self.present(lane) {
-            return Ok(connection);
-        }
-        // One at a time: who waits here finds what the first has made.
-        let _making = self.lanes[lane as usize].lock().await;
-        if let Some(connection) = self.present(lane) {
-            return Ok(connection);
-        }
-        let connection = self.connect().await.map_err(Fault::before_the_call)?;
-        *self.slot(lane) = Some(connection.clone());
-        Ok(connection)
+    pub(crate) async fn connection(self: &Arc<Self>, lane: Lane) -> Result<Connection, Fault> {
+        let making = {
+            let mut slot = self.slot(lane);
+            match &*slot {
+                Slot::Ready(connection) => return Ok(connection.clone()),
+                Slot::Making(making) => making.clone(),
+                Slot::Empty => {
+                    let making = self.clone().make(lane).boxed().shared();
+                    *slot = Slot::Making(making.clone());
+                    making
+                }
+            }
+        };
+        making.await
     }
 
-    /// Forgets a connection that broke, so that the next call makes another.
-    pub(crate) fn forget(&self, lane: Lane, broken: &Connection) {
+    fn make(self: Arc<Self>, lane: Lane) -> impl Future<Output = Result<Connection, Fault>> {
+        let task = tokio::spawn(async move {
+            let made = match timeout(self.connection_timeout, self.connect()).await {
+                Ok(made) => made.map_err(Fault::before_the_call),
+                Err(_) => Err(Fault::unconnected(self.connection_timeout)),
+            };
+            *self.slot(lane) = match &made {
+                Ok(connection) => Slot::Ready(connection.clone()),
+                Err(_) => Slot::Empty,
+            };
+            made
+        });
+        async move { task.await.unwrap_or_else(|error| Err(Fault::task_ended(error))) }
+    }
+
+    /// Forgets a connection that broke, so that the next call makes another; false if it is not of
+    /// this member, or forgotten already.
+    pub(crate) fn forget(&self, lane: Lane, broken: &Connection) -> bool {
         let mut slot = self.slot(lane);
-        let same = |held: &Connection| Arc::ptr_eq(&held.identity, &broken.identity);
-        if slot.as_ref().is_some_and(same) {
-            *slot = None;
+        let same = matches!(&*slot, Slot::Ready(held) if Arc::ptr_eq(&held.0, &broken.0));
+        if same {
+            *slot = Slot::Empty;
         }
+        same
     }
 
-    fn present(&self, lane: Lane) -> Option<Connection> {
-        self.slot(lane).clone()
-    }
-
-    fn slot(&self, lane: Lane) -> std::sync::MutexGuard<'_, Option<Connection>> {
-        self.connections[lane as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self, lane: Lane) -> MutexGuard<'_, Slot> {
+        self.lanes[lane as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
@@ -147,35 +205,38 @@ impl Endpoint {
             .connect()
             .await
             .map_err(|error| judge(ClientError::TransportError(error)))?;
-        let client = self.log_in(transport).await.map_err(judge)?;
-        let connection = Connection {
+        let (client, anonymous) = self.log_in(transport).await.map_err(judge)?;
+        let connection = Connection(Arc::new(Clients {
             kv: client.kv_client().max_decoding_message_size(LONGEST_ANSWER),
-            lease: client.lease_client(),
             watch: client.watch_client().max_decoding_message_size(LONGEST_EVENT),
-            maintenance: client.maintenance_client(),
-            client,
-            identity: Arc::new(()),
-        };
+            whole: client,
+            anonymous,
+            last_login: tokio::sync::Mutex::new(Instant::now()),
+        }));
         if self.credentials.is_none() {
             connection.greet().await?;
         }
         Ok(connection)
     }
 
-    async fn log_in(&self, transport: tonic::transport::Channel) -> Result<Client, ClientError> {
+    /// Logs in, where there is a user to log in as; says whether the server has no users.
+    async fn log_in(
+        &self,
+        transport: tonic::transport::Channel,
+    ) -> Result<(Client, bool), ClientError> {
         // A member without a leader then says so at once, and ends streams that would be silent.
         let options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
         let channel = || Channel::Tonic(transport.clone());
         let Some(Credentials { user, password, .. }) = &self.credentials else {
-            return Client::from_channel(channel(), Some(options)).await;
+            return Ok((Client::from_channel(channel(), Some(options)).await?, false));
         };
         let named = options.clone().with_user(user, password.expose_secret());
         match Client::from_channel(channel(), Some(named)).await {
             Err(error) if is_without_users(&error) => {
                 tracing::warn!(backend = %ETCD, endpoint = self.address, "the server has no users");
-                Client::from_channel(channel(), Some(options)).await
+                Ok((Client::from_channel(channel(), Some(options)).await?, true))
             }
-            client => client,
+            client => Ok((client?, false)),
         }
     }
 }
@@ -187,12 +248,13 @@ fn is_without_users(error: &ClientError) -> bool {
 }
 
 /// Prepares the members of a configuration. Nothing is connected yet.
-pub(crate) async fn prepare(addresses: &[String], config: &Config) -> Result<Vec<Endpoint>> {
+pub(crate) async fn prepare(addresses: &[String], config: &Config) -> Result<Vec<Arc<Endpoint>>> {
     let tls = match &config.tls {
         Some(tls) => Some(tls_options(tls).await?),
         None => None,
     };
-    addresses.iter().map(|address| Endpoint::new(address, tls.as_ref(), config)).collect()
+    let made = |address: &String| Endpoint::new(address, tls.as_ref(), config).map(Arc::new);
+    addresses.iter().map(made).collect()
 }
 
 async fn tls_options(tls: &TlsConfig) -> Result<TlsOptions> {

@@ -1,5 +1,6 @@
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::Error as ClientError;
@@ -10,7 +11,7 @@ use tonic::{Code, ConnectError, Status};
 pub(crate) const ETCD: BackendName = BackendName::new("etcd");
 
 /// What a failed exchange with a server means.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) verdict: Verdict,
     /// What the error is for a read, and for a write that surely did not happen.
@@ -21,7 +22,7 @@ pub(crate) struct Fault {
     pub(crate) unheard: bool,
     advice: String,
     transient: Option<bool>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What may be done after a failed exchange.
@@ -50,7 +51,7 @@ impl Fault {
     }
 
     fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
+        Self { source: Some(source.into().into()), ..self }
     }
 
     /// No answer in time.
@@ -125,6 +126,24 @@ impl Fault {
             None => error,
         }
     }
+
+    /// The server asks for a user. Where there is one, it was not asked for when the connection was
+    /// made.
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.advice == NAMELESS
+    }
+
+    /// A refusal that a login mends.
+    pub(crate) fn for_a_new_token(mut self) -> Self {
+        self.verdict = Verdict::Token;
+        self
+    }
+
+    /// A task that ended before its time, as when the runtime does.
+    pub(crate) fn task_ended(error: tokio::task::JoinError) -> Self {
+        Self::new(Verdict::Elsewhere, ErrorKind::Other, "the task that connects has ended")
+            .caused_by(error)
+    }
 }
 
 /// What the client's error means. The texts are those of etcd's `api/v3rpc/rpctypes/error.go`.
@@ -158,6 +177,7 @@ pub(crate) fn judge_reason(reason: &str) -> Fault {
 }
 
 fn judge_status(status: Status) -> Fault {
+    // A call that broke has tonic's transport error among its causes too, but not this one.
     let connecting = causes(&status).any(|cause| cause.is::<ConnectError>());
     if let Some(fault) = judge_tls(&status, connecting) {
         return fault.caused_by(status);
@@ -192,12 +212,8 @@ fn judge_transport(error: tonic::transport::Error) -> Fault {
 
 /// Trouble with TLS, which rustls reports as invalid data; trying again does not mend it.
 fn judge_tls(error: &(dyn StdError + 'static), connecting: bool) -> Option<Fault> {
-    let cause = io_cause(error, io::ErrorKind::InvalidData)?;
-    // By the newest TLS the server judges the client's certificate after the client is done, and so
-    // after the first request was sent, which it then does not read.
-    let text = cause.to_string();
-    let unread = ALERTS.iter().any(|alert| text == format!("received fatal alert: {alert}"));
-    let verdict = if connecting || unread { Verdict::Elsewhere } else { Verdict::Unknown };
+    io_cause(error, io::ErrorKind::InvalidData)?;
+    let verdict = if connecting { Verdict::Elsewhere } else { Verdict::Unknown };
     let advice = "the TLS handshake failed; look at the certificates, the server's name, and \
                   whether the port speaks TLS";
     Some(Fault { transient: Some(false), ..Fault::new(verdict, ErrorKind::NotReachable, advice) })
@@ -249,19 +265,8 @@ fn causes<'a>(
 
 const BROKEN: &str = "the connection broke; if the server speaks TLS, write etcds://";
 const CUT_OFF: &str = "the TLS handshake was cut off; look whether the port speaks TLS";
-/// What rustls calls a server's refusals of a client's certificate. It sends them in a handshake and
-/// at no other time.
-const ALERTS: &[&str] = &[
-    "AccessDenied",
-    "BadCertificate",
-    "CertificateExpired",
-    "CertificateRequired",
-    "CertificateRevoked",
-    "CertificateUnknown",
-    "UnknownCA",
-    "UnsupportedCertificate",
-];
 const BUSY: &str = "the server has too many requests";
+const NAMELESS: &str = "the server asks who this is; give a user and a password";
 const NO_LEADER: &str = "etcdserver: no leader";
 const LEASE_GONE: &str = "the lease is gone";
 const LEASE_TAKEN: &str = "the lease's number is taken";
@@ -277,12 +282,7 @@ const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
         ("etcdserver: invalid auth token", Token, PermissionDenied, "the token was refused"),
         ("etcdserver: revision of auth store is old", Token, PermissionDenied, "the token is old"),
         ("etcdserver: permission denied", Refused, PermissionDenied, "the user lacks the right"),
-        (
-            "etcdserver: user name is empty",
-            Refused,
-            PermissionDenied,
-            "the server asks who this is; give a user and a password",
-        ),
+        ("etcdserver: user name is empty", Refused, PermissionDenied, NAMELESS),
         (
             "etcdserver: authentication failed",
             Refused,
@@ -311,9 +311,11 @@ const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
             TooLarge,
             "the server takes fewer operations than its usual 128",
         ),
+        // The write that fills the database is done, and answered with this all the same
+        // (`quotaApplierV3` in the server's `apply/quota.go`).
         (
             "etcdserver: mvcc: database space exceeded",
-            Refused,
+            Unknown,
             Other,
             "the server's database is full; compact, defragment and disarm its alarm",
         ),
@@ -324,6 +326,8 @@ const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
         ("etcdserver: request timed out", Unknown, Timeout, "the cluster did not agree in time"),
         ("etcdserver: leader changed", Unknown, NotReachable, "the leader changed"),
         ("etcdserver: server stopped", Unknown, NotReachable, "the server stopped"),
+        ("raft: stopped", Unknown, NotReachable, "the server is stopping"),
+        ("raft proposal dropped", Unknown, NotReachable, "the cluster has no leader"),
     ]
 };
 
@@ -368,10 +372,10 @@ mod tests {
             ),
             (Code::InvalidArgument, "etcdserver: request is too large", Refused, TooLarge),
             (Code::InvalidArgument, "etcdserver: duplicate key given in txn", Refused, Other),
-            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Refused, Other),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Unknown, Other),
             (Code::DeadlineExceeded, "context deadline exceeded", Unknown, Timeout),
             (Code::Cancelled, "", Unknown, Other),
-            (Code::Unknown, "raft: stopped", Unknown, Other),
+            (Code::Unknown, "raft: stopped", Unknown, NotReachable),
             (Code::Internal, "", Unknown, Other),
         ] {
             let fault = status(code, text);
@@ -406,25 +410,6 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert_eq!(error.to_string(), "etcd put: permission denied: h:1: the user lacks the right");
         assert!(!error.is_transient() && error.source().is_some());
-    }
-
-    #[test]
-    fn only_a_refused_certificate_says_that_nothing_was_read() {
-        let invalid = |text: &str| {
-            let error = io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
-            judge(ClientError::GRpcStatus(Status::from_error(Box::new(error))))
-        };
-        for (text, verdict) in [
-            ("received fatal alert: CertificateRequired", Verdict::Elsewhere),
-            ("received fatal alert: UnknownCA", Verdict::Elsewhere),
-            ("received fatal alert: BadRecordMac", Verdict::Unknown),
-            ("received corrupt message of type InvalidContentType", Verdict::Unknown),
-            ("cannot decrypt peer's message", Verdict::Unknown),
-        ] {
-            let fault = invalid(text);
-            assert_eq!((fault.verdict, fault.kind), (verdict, ErrorKind::NotReachable), "{text}");
-            assert!(fault.is_lasting(), "{text}");
-        }
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use crate::session::HandleSession;
 /// The server's limit of a request, less what keys and fences in it may take.
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 19;
 const MAX_VALUE_BYTES: usize = MAX_REQUEST_BYTES - (32 << 10);
-const MAX_TXN_OPS: usize = 128;
+pub(crate) const MAX_TXN_OPS: usize = 128;
 const LONGEST_KEY: usize = 512;
 /// One and a half times the usual time of an election, which the server rounds up to whole seconds
 /// (`minTTL` in its `server.go`). A slower cluster says so in its answer.
@@ -74,7 +74,7 @@ impl Handle {
         Ok(Arc::new(Self {
             address: config.to_string(),
             names,
-            hub: Hub::start(cluster.clone()),
+            hub: Hub::start(&cluster),
             session: HandleSession::start(cluster.clone(), ttl),
             cluster,
             closed: watch::Sender::new(false),
@@ -169,9 +169,9 @@ impl Handle {
         }
         let call = Call { operation, lane: Lane::Calls, way: Way::Read, deadline };
         let name = self.names.name(key);
-        let answer = self.cluster.call(&call, |mut at: Connection| {
+        let answer = self.cluster.call(&call, |at: Connection| {
             let (name, options) = (name.clone(), options.clone());
-            async move { at.kv.get(name, Some(options)).await }
+            async move { at.kv().get(name, Some(options)).await }
         });
         let answer = answer.await.map_err(|failure| failure.into_error(&call))?;
         let found = answer.0.kvs.into_iter().next();

@@ -16,17 +16,25 @@ pub(crate) async fn current_revision(handle: &Handle, span: &Span) -> Result<i64
     Ok(answer.header().map_or(0, |header| header.revision()))
 }
 
-/// Whether a deleted key was a lock's node, by what it was right before. What the server has
-/// forgotten counts as one: its name says so.
-pub(crate) async fn was_lock_node(handle: &Handle, deleted: &PbKeyValue) -> Result<bool> {
+/// What a deleted key was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Past {
+    Data,
+    Node,
+    /// The server does not know any more.
+    Forgotten,
+}
+
+/// Looks what a deleted key was right before.
+pub(crate) async fn look_back(handle: &Handle, deleted: &PbKeyValue) -> Result<Past> {
     let call = call(handle);
     let before = deleted.mod_revision - 1;
     match look(handle, &call, &deleted.key, before).await {
-        Ok(answer) => {
-            let was = answer.0.kvs.first();
-            Ok(was.is_none_or(|kv| is_lock_node(&kv.key, kv.lease)))
-        }
-        Err(failure) if failure.fault.is_compacted() => Ok(true),
+        Ok(answer) => match answer.0.kvs.first() {
+            Some(kv) if !is_lock_node(&kv.key, kv.lease) => Ok(Past::Data),
+            _ => Ok(Past::Node),
+        },
+        Err(failure) if failure.fault.is_compacted() => Ok(Past::Forgotten),
         Err(failure) => Err(failure.into_error(&call)),
     }
 }
@@ -44,9 +52,9 @@ async fn look(
     revision: i64,
 ) -> Result<GetResponse, Failure> {
     let options = GetOptions::new().with_keys_only().with_revision(revision);
-    let looking = handle.cluster.call(call, |mut at: Connection| {
+    let looking = handle.cluster.call(call, |at: Connection| {
         let (name, options) = (name.to_vec(), options.clone());
-        async move { at.kv.get(name, Some(options)).await }
+        async move { at.kv().get(name, Some(options)).await }
     });
     looking.await
 }

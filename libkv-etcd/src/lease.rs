@@ -1,3 +1,5 @@
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +11,6 @@ use crate::cluster::{Call, Cluster, Failure, Way};
 use crate::endpoint::{Connection, Lane};
 use crate::error::ETCD;
 
-/// How often a number that somebody has is replaced by another.
-const TRIES: usize = 3;
 /// What a lease lasts longer than asked, to make up for the time between its grant and the put
 /// that uses it.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -40,7 +40,9 @@ impl Purpose {
 
     /// A number that nobody is likely to have: the server says so where somebody has it.
     pub(crate) fn new_id(self) -> i64 {
-        self.mark() << RANDOM_BITS | fastrand::i64(0..1 << RANDOM_BITS)
+        // Seeded by the system: machines that were copied while they ran must not agree.
+        let random = RandomState::new().build_hasher().finish() >> (u64::BITS - RANDOM_BITS);
+        self.mark() << RANDOM_BITS | i64::try_from(random).unwrap_or_default()
     }
 }
 
@@ -79,35 +81,47 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Asks for a lease of `seconds`. Where the number is taken, `id` is replaced by another.
+    /// Asks for a lease of `seconds` with a number; none where that number is somebody's.
     pub(crate) async fn grant(
         cluster: &Arc<Cluster>,
-        id: &mut i64,
+        id: i64,
+        seconds: i64,
+        operation: &'static str,
+        deadline: Instant,
+    ) -> Result<Option<Self>> {
+        let call = Call { operation, lane: Lane::Leases, way: Way::Write, deadline };
+        let sent = Instant::now();
+        let granting = cluster.call(&call, |at: Connection| async move {
+            at.lease().grant(seconds, Some(LeaseGrantOptions::new().with_id(id))).await
+        });
+        match granting.await {
+            Ok(granted) => {
+                let ttl = u64::try_from(granted.ttl()).unwrap_or_default();
+                let ttl = Duration::from_secs(ttl);
+                let life = Session::opened(sent.into_std(), ttl);
+                Ok(Some(Self { cluster: cluster.clone(), id, life, ttl }))
+            }
+            Err(failure) if failure.fault.is_lease_taken() => Ok(None),
+            // A lease without a key is nothing that a caller could find.
+            Err(failure) => {
+                let call = Call { way: Way::Read, ..call };
+                Err(failure.into_error(&call))
+            }
+        }
+    }
+
+    /// As [`grant`](Self::grant), with a number that is nobody's.
+    pub(crate) async fn grant_new(
+        cluster: &Arc<Cluster>,
         purpose: Purpose,
         seconds: i64,
         operation: &'static str,
         deadline: Instant,
     ) -> Result<Self> {
-        let call = Call { operation, lane: Lane::Leases, way: Way::Write, deadline };
-        let mut tries = 0;
         loop {
-            tries += 1;
-            let (sent, number) = (Instant::now(), *id);
-            let granting = cluster.call(&call, |mut at: Connection| async move {
-                at.lease.grant(seconds, Some(LeaseGrantOptions::new().with_id(number))).await
-            });
-            match granting.await {
-                Ok(granted) => {
-                    let ttl = u64::try_from(granted.ttl()).unwrap_or_default();
-                    let ttl = Duration::from_secs(ttl);
-                    let life = Session::opened(sent.into_std(), ttl);
-                    return Ok(Self { cluster: cluster.clone(), id: number, life, ttl });
-                }
-                Err(failure) if failure.fault.is_lease_taken() && tries < TRIES => {
-                    *id = purpose.new_id();
-                }
-                // A lease without a key is nothing that a caller could find.
-                Err(failure) => return Err(nothing_done(failure.into_error(&call))),
+            let id = purpose.new_id();
+            if let Some(lease) = Self::grant(cluster, id, seconds, operation, deadline).await? {
+                return Ok(lease);
             }
         }
     }
@@ -172,7 +186,7 @@ impl Lease {
 pub(crate) async fn revoke(cluster: &Cluster, lease: i64, deadline: Instant) -> Result<()> {
     let call = renewal("revoke", deadline);
     let revoking =
-        cluster.call(&call, |mut at: Connection| async move { at.lease.revoke(lease).await });
+        cluster.call(&call, |at: Connection| async move { at.lease().revoke(lease).await });
     match revoking.await {
         Ok(_) => Ok(()),
         Err(failure) if failure.fault.is_lease_gone() => Ok(()),
@@ -190,22 +204,13 @@ async fn renew(
     let call = renewal(operation, deadline);
     // The client waits for the first reply, and makes an error of a time to live of zero.
     let renewing =
-        cluster.call(&call, |mut at: Connection| async move { at.lease.keep_alive(lease).await });
+        cluster.call(&call, |at: Connection| async move { at.lease().keep_alive(lease).await });
     renewing.await.map(drop)
 }
 
 /// Renewing and revoking twice does no harm.
 fn renewal(operation: &'static str, deadline: Instant) -> Call {
     Call { operation, lane: Lane::Leases, way: Way::Read, deadline }
-}
-
-fn nothing_done(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::OutcomeUnknown => Error::new(ErrorKind::Timeout, ETCD, error.operation())
-            .with_detail("no word about the lease")
-            .with_source(error),
-        _ => error,
-    }
 }
 
 fn expired() -> Error {

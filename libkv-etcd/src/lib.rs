@@ -12,6 +12,7 @@ mod list;
 mod lock;
 mod mailbox;
 mod names;
+mod owner;
 mod pages;
 mod queue;
 mod request;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use libkv_core::{
-    Deadline, Error, ErrorKind, Fence, FencingToken, Held, Key, LockSession, Result, SessionState,
-    Wait,
+    Backoff, Deadline, Error, ErrorKind, Fence, FencingToken, Held, Key, LockSession, Result,
+    SessionState, Wait,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::error::ETCD;
 use crate::handle::Handle;
@@ -21,6 +21,8 @@ use crate::queue::{Joined, Place, Queue};
 const LOCK: &str = "lock";
 /// A node is made and deleted, and changes no more often than that.
 const NODE_CHANGES: usize = 8;
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The server's kind of a deletion (`Event.EventType` in its `kv.proto`).
 const DELETE: i32 = 1;
 
@@ -62,24 +64,23 @@ impl EtcdLock {
 
     async fn take(&mut self, wait: Wait) -> Result<Possession> {
         let begun = Instant::now();
-        let mut id = Purpose::Lock.new_id();
-        self.lease_id = Some(id);
-        self.handle.note_lock(id, LOCK)?;
-        // The server watches the node before it is made. Both are on their way together.
-        let mut node = self.watch_node(id);
         let (seconds, deadline) = (seconds(self.ttl), self.deadline());
-        let cluster = &self.handle.cluster;
-        let granted = Lease::grant(cluster, &mut id, Purpose::Lock, seconds, LOCK, deadline).await;
-        let mut lease = granted?;
-        if self.lease_id != Some(id) {
-            // The number was somebody's, and the lease has another.
-            self.handle.forget_lock(self.lease_id.unwrap_or_default());
-            self.lease_id = Some(id);
+        let (mut lease, mut node) = loop {
+            let id = Purpose::Lock.new_id();
             self.handle.note_lock(id, LOCK)?;
-            node = self.watch_node(id);
-        }
+            self.lease_id = Some(id);
+            // The server watches the node before it is made. Both are on their way together.
+            let node = self.watch_node(id);
+            let cluster = &self.handle.cluster;
+            if let Some(lease) = Lease::grant(cluster, id, seconds, LOCK, deadline).await? {
+                break (lease, node);
+            }
+            // The number is somebody's, whose lease is not ours to end.
+            self.lease_id = None;
+            self.handle.forget_lock(id);
+        };
+        let id = lease.id;
         self.handle.check_granted(self.ttl, lease.ttl(), LOCK)?;
-        opened(&mut node).await?;
         // Kept alive while it waits, which may be long.
         let mut unsure = false;
         let outcome = tokio::select! {
@@ -105,7 +106,7 @@ impl EtcdLock {
     }
 
     fn watch_node(&self, lease: i64) -> Subscription {
-        self.handle.hub.open(Span::one(self.queue.node(lease)), None, NODE_CHANGES)
+        self.handle.hub.open(Span::one(self.queue.node(lease)), NODE_CHANGES)
     }
 
     /// Joins the queue, and waits until nobody is in front. Returns the place and the revision of
@@ -118,6 +119,7 @@ impl EtcdLock {
         node: &mut Subscription,
     ) -> Result<(Place, Option<i64>)> {
         let value = self.value.as_ref();
+        self.opened(node).await?;
         loop {
             let joined = match wait {
                 Wait::Never => self.queue.join_if_free(lease, value, self.deadline()).await?,
@@ -142,7 +144,6 @@ impl EtcdLock {
                     };
                     if !first {
                         // Somebody deleted the node: the queue must be joined anew.
-                        forget_deletion(node, &place).await?;
                         continue;
                     }
                     place
@@ -151,9 +152,8 @@ impl EtcdLock {
             let Some(value) = value else {
                 return Ok((place, None));
             };
-            match self.queue.write_value(&place, value, self.deadline()).await? {
-                Some(revision) => return Ok((place, Some(revision))),
-                None => forget_deletion(node, &place).await?,
+            if let Some(revision) = self.queue.write_value(&place, value, self.deadline()).await? {
+                return Ok((place, Some(revision)));
             }
         }
     }
@@ -164,13 +164,17 @@ impl EtcdLock {
     /// past revision would be served only every 100 ms.
     async fn wait_for(&self, place: &Place, mut older: Vec<u8>) -> Result<bool> {
         loop {
-            let mut watch = self.handle.hub.open(Span::one(older.clone()), None, NODE_CHANGES);
-            opened(&mut watch).await?;
+            let mut watch = self.handle.hub.open(Span::one(older.clone()), NODE_CHANGES);
+            self.opened(&mut watch).await?;
             loop {
                 match self.queue.look(place, self.deadline()).await? {
                     None => return Ok(false),
                     Some(None) => return Ok(true),
-                    Some(Some(same)) if same == older => changed(&mut watch).await?,
+                    Some(Some(same)) if same == older => {
+                        if changed(&mut watch).await? == Watching::Over {
+                            break;
+                        }
+                    }
                     Some(Some(other)) => {
                         older = other;
                         break;
@@ -180,50 +184,42 @@ impl EtcdLock {
         }
     }
 
+    /// Waits until the server watches.
+    async fn opened(&self, watch: &mut Subscription) -> Result<()> {
+        let opening = async {
+            loop {
+                match watch.next().await {
+                    Note::Opened { .. } => return Ok(()),
+                    Note::Failed(error) => return Err(error),
+                    Note::Closed => return Err(closed(LOCK)),
+                    _ => {}
+                }
+            }
+        };
+        let late = |_| self.error(ErrorKind::Timeout, "the server does not watch in time");
+        timeout_at(self.deadline(), opening).await.map_err(late)?
+    }
+
     fn busy(&self) -> Error {
         self.error(ErrorKind::CannotLock, "somebody else holds it")
     }
 }
 
-/// Waits until the server watches.
-async fn opened(watch: &mut Subscription) -> Result<()> {
-    loop {
-        match watch.next().await {
-            Note::Opened { .. } => return Ok(()),
-            Note::Failed(error) => return Err(error),
-            Note::Closed => return Err(closed(LOCK)),
-            _ => {}
-        }
-    }
+/// Whether a watch goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Watching {
+    On,
+    /// It was cut off, and what follows comes only to another.
+    Over,
 }
 
 /// Waits until the watched node may have changed.
-async fn changed(watch: &mut Subscription) -> Result<()> {
+async fn changed(watch: &mut Subscription) -> Result<Watching> {
     match watch.next().await {
         Note::Failed(error) => Err(error),
         Note::Closed => Err(closed(LOCK)),
-        _ => Ok(()),
-    }
-}
-
-/// Reads what the watch of the own node says of a node that is known to be gone, so that its
-/// deletion is not taken for that of the next.
-async fn forget_deletion(node: &mut Subscription, gone: &Place) -> Result<()> {
-    loop {
-        match node.next().await {
-            Note::Change(event) => {
-                let kv = event.kv.as_ref();
-                let newer = kv.is_some_and(|kv| kv.mod_revision > gone.revision);
-                if newer && event.r#type == DELETE {
-                    return Ok(());
-                }
-            }
-            Note::Failed(error) => return Err(error),
-            Note::Closed => return Err(closed(LOCK)),
-            // What was missed cannot be told apart any more; whoever holds looks for itself.
-            Note::Lagged | Note::Compacted | Note::Rewound => return Ok(()),
-            Note::Opened { .. } | Note::Level { .. } => {}
-        }
+        Note::Lagged | Note::Compacted | Note::Rewound => Ok(Watching::Over),
+        Note::Change(_) | Note::Opened { .. } | Note::Level => Ok(Watching::On),
     }
 }
 
@@ -335,16 +331,24 @@ async fn watch_over(
             Note::Failed(_) => return std::future::pending().await,
             Note::Lagged => node.listen_again(),
             Note::Compacted => {
-                *node = handle.hub.open(Span::one(place.node.clone()), None, NODE_CHANGES);
+                *node = handle.hub.open(Span::one(place.node.clone()), NODE_CHANGES);
             }
             Note::Opened { .. } => {}
-            Note::Level { .. } => continue,
+            Note::Level => continue,
         }
-        // Something may have been missed, so the node is looked at. Where that fails the deadline
-        // decides.
-        let deadline = Instant::now() + handle.cluster.operation_timeout;
-        if let Ok(None) = queue.look(place, deadline).await {
-            return "its node was deleted by others";
+        // Something may have been missed, so the node is looked at, until there is an answer.
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            let deadline = Instant::now() + handle.cluster.operation_timeout;
+            match queue.look(place, deadline).await {
+                Ok(None) => return "its node was deleted by others",
+                Ok(Some(_)) => break,
+                Err(error) => {
+                    let key = String::from_utf8_lossy(&place.node);
+                    tracing::warn!(backend = %ETCD, %key, %error, "the lock's node cannot be read");
+                    sleep(backoff.next_jittered()).await;
+                }
+            }
         }
     }
 }

@@ -13,8 +13,8 @@ pub(crate) enum Note {
     Opened { revision: i64 },
     /// One change.
     Change(PbEvent),
-    /// All changes up to this revision have been said.
-    Level { revision: i64 },
+    /// All changes up to the revision that was asked about have been said.
+    Level,
     /// The consumer was too slow: changes were dropped, and are until it listens again.
     Lagged,
     /// The server has forgotten changes that were not said yet, and the watch has ended there.
@@ -27,6 +27,16 @@ pub(crate) enum Note {
     Closed,
 }
 
+/// What becomes of changes that do not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// They are dropped with all that wait: the consumer must look at the state again anyway.
+    DropAll,
+    /// They are dropped and those that wait are kept: the consumer asks for them once more, since
+    /// the server keeps the past.
+    KeepWaiting,
+}
+
 /// Where notes wait for a consumer. Its side that fills it never waits.
 #[derive(Debug)]
 pub(crate) struct Mailbox(Mutex<Inner>);
@@ -36,32 +46,45 @@ struct Inner {
     notes: VecDeque<Note>,
     changes: usize,
     capacity: usize,
+    overflow: Overflow,
     lagging: bool,
     waker: Option<Waker>,
 }
 
 impl Mailbox {
     /// A mailbox that holds at most `capacity` changes.
-    pub(crate) fn new(capacity: usize) -> Self {
-        let notes = VecDeque::new();
-        Self(Mutex::new(Inner { notes, changes: 0, capacity, lagging: false, waker: None }))
+    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+        let (notes, waker) = (VecDeque::new(), None);
+        Self(Mutex::new(Inner { notes, changes: 0, capacity, overflow, lagging: false, waker }))
     }
 
-    /// Adds changes that happened together. Where they do not fit, all that wait are dropped: the
-    /// consumer must look at the state again anyway.
+    /// Drops all that wait from now on, where changes do not fit.
+    pub(crate) fn be_strict(&self) {
+        self.inner().overflow = Overflow::DropAll;
+    }
+
+    /// Adds changes that came together.
     pub(crate) fn add(&self, events: impl ExactSizeIterator<Item = PbEvent>) {
         let mut inner = self.inner();
         if inner.lagging {
             return;
         }
-        if inner.changes + events.len() > inner.capacity {
-            inner.notes.retain(|note| !matches!(note, Note::Change(_)));
-            inner.changes = 0;
-            inner.lagging = true;
-            inner.notes.push_back(Note::Lagged);
-        } else {
+        let keep = inner.overflow == Overflow::KeepWaiting;
+        // The server puts much of the past into one message, and that must find room once.
+        let fits = match keep {
+            true => inner.changes < inner.capacity,
+            false => inner.changes + events.len() <= inner.capacity,
+        };
+        if fits {
             inner.changes += events.len();
             inner.notes.extend(events.map(Note::Change));
+        } else {
+            if !keep {
+                inner.notes.retain(|note| !matches!(note, Note::Change(_)));
+                inner.changes = 0;
+            }
+            inner.lagging = true;
+            inner.notes.push_back(Note::Lagged);
         }
         wake(inner);
     }
@@ -127,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_said_once_and_dropped_until_somebody_listens() {
-        let mailbox = Mailbox::new(2);
+        let mailbox = Mailbox::new(2, Overflow::DropAll);
         mailbox.say(Note::Opened { revision: 1 });
         mailbox.add(events(2));
         mailbox.add(events(1));
@@ -138,6 +161,19 @@ mod tests {
         mailbox.listen_again();
         mailbox.add(events(2));
         assert_eq!(take(&mailbox), ["change", "change"]);
+        mailbox.add(events(3));
+        assert_eq!(take(&mailbox), ["Lagged"]);
+    }
+
+    #[test]
+    fn of_the_past_what_waits_is_kept() {
+        let mailbox = Mailbox::new(2, Overflow::KeepWaiting);
+        mailbox.add(events(3));
+        mailbox.add(events(1));
+        mailbox.add(events(1));
+        assert_eq!(take(&mailbox), ["change", "change", "change", "Lagged"]);
+        mailbox.listen_again();
+        mailbox.be_strict();
         mailbox.add(events(3));
         assert_eq!(take(&mailbox), ["Lagged"]);
     }

@@ -123,9 +123,9 @@ impl Pages {
             options = options.with_serializable();
         }
         self.cluster
-            .call(&self.call(), |mut at: Connection| {
+            .call(&self.call(), |at: Connection| {
                 let (key, options) = (span.from.clone(), options.clone());
-                async move { at.kv.get(key, Some(options)).await }
+                async move { at.kv().get(key, Some(options)).await }
             })
             .await
     }

@@ -116,7 +116,7 @@ impl Queue {
         let write = |value: &Bytes| TxnOp::put(self.name.clone(), value.to_vec(), bound);
         let first: Vec<_> = [self.make(lease)].into_iter().chain(value.map(write)).collect();
         let txn = Txn::new().when([self.is_alone()]).and_then(first).or_else(other);
-        self.exchange(txn, deadline).await
+        self.exchange(txn, Way::Write, deadline).await
     }
 
     fn make(&self, lease: i64) -> TxnOp {
@@ -136,7 +136,7 @@ impl Queue {
     ) -> Result<Option<Option<Vec<u8>>>> {
         let txn =
             Txn::new().when(there(place)).and_then([self.youngest(Some(place.revision), LOOK)]);
-        let response = self.exchange(txn, deadline).await?;
+        let response = self.exchange(txn, Way::Read, deadline).await?;
         if !response.succeeded() {
             return Ok(None);
         }
@@ -153,8 +153,9 @@ impl Queue {
     ) -> Result<Option<i64>> {
         let bound = Some(PutOptions::new().with_lease(place.lease));
         let put = TxnOp::put(self.name.clone(), value.to_vec(), bound);
-        let response =
-            self.exchange(Txn::new().when(there(place)).and_then([put]), deadline).await?;
+        let response = self
+            .exchange(Txn::new().when(there(place)).and_then([put]), Way::Write, deadline)
+            .await?;
         Ok(response.succeeded().then(|| revision(&response)))
     }
 
@@ -173,7 +174,7 @@ impl Queue {
             TxnOp::txn(Txn::new().when([same]).and_then([delete]))
         }));
         let txn = Txn::new().when(there(place)).and_then(leaving);
-        Ok(self.exchange(txn, deadline).await?.succeeded())
+        Ok(self.exchange(txn, Way::Write, deadline).await?.succeeded())
     }
 
     /// True where nothing at all is below the key.
@@ -221,15 +222,15 @@ impl Queue {
             let whole = kvs.first().is_some_and(|kv| kv.create_revision == oldest.create_revision);
             let before = if whole { oldest.create_revision } else { oldest.create_revision + 1 };
             let look = Txn::new().and_then([self.youngest(Some(before), limit)]);
-            response = self.exchange(look, deadline).await?;
+            response = self.exchange(look, Way::Read, deadline).await?;
         }
     }
 
-    async fn exchange(&self, txn: Txn, deadline: Instant) -> Result<TxnResponse> {
-        let call = Call { operation: LOCK, lane: Lane::Calls, way: Way::Write, deadline };
-        let exchange = self.cluster.call(&call, |mut at: Connection| {
+    async fn exchange(&self, txn: Txn, way: Way, deadline: Instant) -> Result<TxnResponse> {
+        let call = Call { operation: LOCK, lane: Lane::Calls, way, deadline };
+        let exchange = self.cluster.call(&call, |at: Connection| {
             let txn = txn.clone();
-            async move { at.kv.txn(txn).await }
+            async move { at.kv().txn(txn).await }
         });
         exchange.await.map_err(|failure| failure.into_error(&call))
     }

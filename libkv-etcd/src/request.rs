@@ -3,7 +3,7 @@ use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnResponse};
 use libkv_core::{Condition, Error, ErrorKind, Expect, Fence, Key, Result, Version};
 
 use crate::error::ETCD;
-use crate::handle::MAX_REQUEST_BYTES;
+use crate::handle::{MAX_REQUEST_BYTES, MAX_TXN_OPS};
 use crate::names::{Names, lease_in};
 
 /// What must be true for a write to happen, in the server's terms, and what to read in the same
@@ -196,6 +196,13 @@ pub(crate) fn check_request(
     guards: &Guards,
     operation: &'static str,
 ) -> Result<()> {
+    if guards.compares.len() > MAX_TXN_OPS {
+        return Err(Error::new(ErrorKind::TooLarge, ETCD, operation).with_detail(format!(
+            "{} compares, where names like those of locks count twice; the server takes \
+             {MAX_TXN_OPS}",
+            guards.compares.len()
+        )));
+    }
     let whole = bytes + writes * OVERHEAD + guards.bytes() + OVERHEAD;
     if whole <= MAX_REQUEST_BYTES {
         return Ok(());

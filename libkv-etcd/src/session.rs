@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct HandleSession {
     orders: mpsc::UnboundedSender<Order>,
-    lease: watch::Sender<Option<i64>>,
+    lease: watch::Receiver<Option<i64>>,
     state: StateWatch,
 }
 
@@ -35,10 +35,9 @@ impl HandleSession {
     /// Starts the task. It ends the session when the handle is gone.
     pub(crate) fn start(cluster: Arc<Cluster>, seconds: i64) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
-        let lease = watch::Sender::new(None);
+        let (tell, lease) = watch::channel(None);
         let sender = StateSender::default();
         let state = sender.watch();
-        let tell = lease.clone();
         let keeper = Keeper { cluster, seconds, orders: receiver, tell, state: sender };
         tokio::spawn(keeper.run());
         Self { orders, lease, state }
@@ -48,10 +47,15 @@ impl HandleSession {
         self.state.clone()
     }
 
-    /// The lease for ephemeral keys; opens the session where there is none.
-    pub(crate) async fn lease(&self) -> Result<i64> {
-        if let Some(lease) = *self.lease.borrow() {
+    /// The lease for ephemeral keys; opens the session where there is none, or only one that is
+    /// known to be gone.
+    pub(crate) async fn lease(&self, gone: Option<i64>) -> Result<i64> {
+        if let Some(lease) = self.current().filter(|lease| Some(*lease) != gone) {
             return Ok(lease);
+        }
+        if let Some(gone) = gone {
+            // Before the order below, so that the answer is another lease.
+            self.gone(gone);
         }
         let (reply, answer) = oneshot::channel();
         // The task ends with an answer to nobody when the handle is closed.
@@ -59,10 +63,13 @@ impl HandleSession {
         answer.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, ETCD, "open")))
     }
 
+    /// The lease of the present session.
+    pub(crate) fn current(&self) -> Option<i64> {
+        *self.lease.borrow()
+    }
+
     /// Says that the server does not know the lease any more.
     pub(crate) fn gone(&self, lease: i64) {
-        // At once, so that the next to ask waits for another.
-        self.lease.send_if_modified(|held| held.take_if(|held| *held == lease).is_some());
         let _ = self.orders.send(Order::Gone(lease));
     }
 
@@ -96,6 +103,8 @@ impl Keeper {
                 None => break None,
                 Some(Order::End(reply)) => break Some(reply),
                 Some(Order::Gone(_)) => {}
+                // Who asked may have left meanwhile.
+                Some(Order::Open(reply)) if reply.is_closed() => {}
                 Some(Order::Open(reply)) => match self.open().await {
                     Ok(lease) => {
                         let _ = reply.send(Ok(lease.id));
@@ -112,10 +121,9 @@ impl Keeper {
 
     async fn open(&mut self) -> Result<Lease> {
         let deadline = Instant::now() + self.cluster.operation_timeout;
-        let mut id = Purpose::Session.new_id();
-        let (seconds, purpose) = (self.seconds, Purpose::Session);
+        let purpose = Purpose::Session;
         let lease =
-            Lease::grant(&self.cluster, &mut id, purpose, seconds, "open", deadline).await?;
+            Lease::grant_new(&self.cluster, purpose, self.seconds, "open", deadline).await?;
         self.tell.send_replace(Some(lease.id));
         self.state.set(SessionState::Connected);
         Ok(lease)

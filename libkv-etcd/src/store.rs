@@ -1,6 +1,5 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,10 +15,10 @@ use crate::cluster::{Call, Failure, Way};
 use crate::endpoint::{Connection, Lane};
 use crate::error::ETCD;
 use crate::handle::{Handle, limits, version};
-use crate::lease::{Lease, Purpose, seconds_for_key};
 use crate::list::list;
 use crate::lock::EtcdLock;
 use crate::names::lease_in;
+use crate::owner::Owner;
 use crate::request::{Guards, check_request, unknown};
 use crate::watch::watch;
 
@@ -202,8 +201,8 @@ impl EtcdStore {
         Ok(Call { operation, lane: Lane::Calls, way: Way::Write, deadline })
     }
 
-    /// Puts a key with its lifetime. A session or a lease that turns out to be gone is replaced
-    /// once: the server refused it and did nothing.
+    /// Puts a key with its lifetime. A session that turns out to be gone is replaced once: the server
+    /// refused the put and did nothing.
     async fn put(
         &self,
         key: &Key,
@@ -212,23 +211,26 @@ impl EtcdStore {
         guards: &Guards,
         call: &Call,
     ) -> Result<Version> {
-        let mut again = true;
+        let mut gone = None;
         loop {
-            let mut owner = self.owner(lifetime, call).await?;
-            let lease = owner.id();
-            let written = self.put_bound(key, value, lease, guards, call).await;
-            let failure = match written {
-                Ok(response) => {
-                    return owner.settle(response.map(version), self, call).await;
+            let mut owner = Owner::get(&self.handle, lifetime, gone, call).await?;
+            owner.send();
+            let written = self.put_bound(key, value, owner.lease(), guards, call).await;
+            let outcome = match written {
+                Ok(response) => response.map(version),
+                Err(failure) if self.may_replace(&failure, lifetime, gone) => {
+                    gone = Some(owner.lease());
+                    continue;
                 }
-                Err(failure) => failure,
+                Err(failure) => Err(failure.into_error(call)),
             };
-            let gone = failure.fault.is_lease_gone() && lifetime == Lifetime::Ephemeral;
-            if !(gone && std::mem::take(&mut again)) {
-                return owner.settle(Err(failure.into_error(call)), self, call).await;
-            }
-            self.handle.session.gone(lease);
+            return owner.settle(outcome, &self.handle, call).await;
         }
+    }
+
+    /// Whether a write was refused because its session is gone, for the first time.
+    fn may_replace(&self, failure: &Failure, lifetime: Lifetime, gone: Option<i64>) -> bool {
+        failure.fault.is_lease_gone() && lifetime == Lifetime::Ephemeral && gone.is_none()
     }
 
     /// One exchange; the inner error is a refusal by the guards.
@@ -242,9 +244,9 @@ impl EtcdStore {
     ) -> Result<Result<i64>, Failure> {
         let (name, options) = (self.handle.names.name(key), PutOptions::new().with_lease(lease));
         if guards.is_empty() {
-            let response = self.handle.cluster.call(call, |mut at: Connection| {
+            let response = self.handle.cluster.call(call, |at: Connection| {
                 let (name, value, options) = (name.clone(), value.to_vec(), options.clone());
-                async move { at.kv.put(name, value, Some(options)).await }
+                async move { at.kv().put(name, value, Some(options)).await }
             });
             let response = response.await?;
             return Ok(Ok(response.header().map_or(0, |header| header.revision())));
@@ -255,9 +257,9 @@ impl EtcdStore {
     }
 
     async fn delete(&self, name: &[u8], call: &Call) -> Result<()> {
-        let response = self.handle.cluster.call(call, |mut at: Connection| {
+        let response = self.handle.cluster.call(call, |at: Connection| {
             let name = name.to_vec();
-            async move { at.kv.delete(name, None).await }
+            async move { at.kv().delete(name, None).await }
         });
         let response = response.await.map_err(|failure| failure.into_error(call))?;
         if response.deleted() == 0 {
@@ -266,50 +268,82 @@ impl EtcdStore {
         Ok(())
     }
 
-    /// Does the writes of a transaction, after granting the leases that its keys need.
+    /// Does the writes of a transaction, after granting the leases that its keys need. Keys with the
+    /// same lifetime share one.
     async fn write_all(
         &self,
         writes: Vec<TxnWrite>,
         guards: &Guards,
         call: &Call,
     ) -> Result<TxnOutcome> {
-        let mut owners: Vec<(Lifetime, Owner)> = Vec::new();
-        let mut steps = Vec::with_capacity(writes.len());
-        let mut puts = 0;
+        let lifetimes = self.lifetimes(&writes, call)?;
+        let mut gone = None;
+        loop {
+            let mut owners = Vec::with_capacity(lifetimes.len());
+            for lifetime in &lifetimes {
+                let owner = Owner::get(&self.handle, *lifetime, gone, call).await?;
+                owners.push((*lifetime, owner));
+            }
+            let steps = self.steps(&writes, &owners, call)?;
+            owners.iter_mut().for_each(|(_, owner)| owner.send());
+            let session = owners.iter().find(|(lifetime, _)| *lifetime == Lifetime::Ephemeral);
+            let session = session.map(|(_, owner)| owner.lease());
+            let mut outcome = match self.exchange(guards, steps, call).await {
+                Ok(response) => done(response, guards, call.operation),
+                Err(failure)
+                    if self.may_replace(&failure, Lifetime::Ephemeral, gone)
+                        && session.is_some() =>
+                {
+                    gone = session;
+                    continue;
+                }
+                Err(failure) => Err(failure.into_error(call)),
+            };
+            for (_, mut owner) in owners {
+                outcome = owner.settle(outcome, &self.handle, call).await;
+            }
+            let revision = outcome?;
+            let puts = writes.iter().filter(|write| matches!(write, TxnWrite::Put { .. })).count();
+            let index = u64::try_from(revision).unwrap_or_default();
+            return Ok(TxnOutcome::new(index, vec![version(revision); puts]));
+        }
+    }
+
+    /// The different lifetimes of a transaction's puts, all of which can be had.
+    fn lifetimes(&self, writes: &[TxnWrite], call: &Call) -> Result<Vec<Lifetime>> {
+        let mut lifetimes = Vec::new();
         for write in writes {
+            if let TxnWrite::Put { key, lifetime, .. } = write
+                && !lifetimes.contains(lifetime)
+            {
+                let checked = Owner::check(&self.handle, *lifetime, call);
+                checked.map_err(|error| error.or_key(key))?;
+                lifetimes.push(*lifetime);
+            }
+        }
+        Ok(lifetimes)
+    }
+
+    fn steps(
+        &self,
+        writes: &[TxnWrite],
+        owners: &[(Lifetime, Owner)],
+        call: &Call,
+    ) -> Result<Vec<TxnOp>> {
+        let step = |write: &TxnWrite| {
             let name = self.handle.names.name(write.key());
             match write {
-                TxnWrite::Put { key, value, lifetime } => {
-                    if !owners.iter().any(|(known, _)| *known == lifetime) {
-                        let owner = self.owner(lifetime, call).await;
-                        owners.push((lifetime, owner.map_err(|error| error.or_key(&key))?));
-                    }
-                    let owner = owners.iter().find(|(known, _)| *known == lifetime);
-                    let lease = owner.map_or(0, |(_, owner)| owner.id());
+                TxnWrite::Put { value, lifetime, .. } => {
+                    let owner = owners.iter().find(|(known, _)| known == lifetime);
+                    let lease = owner.map_or(0, |(_, owner)| owner.lease());
                     let options = PutOptions::new().with_lease(lease);
-                    steps.push(TxnOp::put(name, value, Some(options)));
-                    puts += 1;
+                    Ok(TxnOp::put(name, value.to_vec(), Some(options)))
                 }
-                TxnWrite::Delete { .. } => steps.push(TxnOp::delete(name, None)),
-                other => return Err(unknown("a write", &other, call.operation)),
-            }
-        }
-        let mut outcome = match self.exchange(guards, steps, call).await {
-            Ok(response) => done(response, guards, call.operation),
-            Err(failure) => {
-                if failure.fault.is_lease_gone() {
-                    let session = owners.iter().find(|(life, _)| *life == Lifetime::Ephemeral);
-                    session.iter().for_each(|(_, owner)| self.handle.session.gone(owner.id()));
-                }
-                Err(failure.into_error(call))
+                TxnWrite::Delete { .. } => Ok(TxnOp::delete(name, None)),
+                other => Err(unknown("a write", other, call.operation)),
             }
         };
-        for (_, mut owner) in owners {
-            outcome = owner.settle(outcome, self, call).await;
-        }
-        let revision = outcome?;
-        let index = u64::try_from(revision).unwrap_or_default();
-        Ok(TxnOutcome::new(index, vec![version(revision); puts]))
+        writes.iter().map(step).collect()
     }
 
     async fn commit(
@@ -330,88 +364,11 @@ impl EtcdStore {
         let txn = guards.guard(writes);
         self.handle
             .cluster
-            .call(call, |mut at: Connection| {
+            .call(call, |at: Connection| {
                 let txn = txn.clone();
-                async move { at.kv.txn(txn).await }
+                async move { at.kv().txn(txn).await }
             })
             .await
-    }
-
-    /// What ends the life of a key that is put now.
-    async fn owner(&self, lifetime: Lifetime, call: &Call) -> Result<Owner> {
-        match lifetime {
-            Lifetime::Permanent => Ok(Owner::Nobody),
-            Lifetime::Ephemeral => {
-                let lease = tokio::time::timeout_at(call.deadline, self.handle.session.lease());
-                let late = |_| {
-                    Error::new(ErrorKind::Timeout, ETCD, call.operation)
-                        .with_detail("no session could be opened in time; nothing was written")
-                };
-                Ok(Owner::Session(lease.await.map_err(late)??))
-            }
-            Lifetime::Ttl(ttl) => {
-                let limits = self.handle.ttl_limits();
-                limits.checked(ttl, ETCD, call.operation)?;
-                self.grant(ttl, call).await
-            }
-            other => Err(unknown("a lifetime", &other, call.operation)),
-        }
-    }
-
-    async fn grant(&self, ttl: Duration, call: &Call) -> Result<Owner> {
-        let mut id = Purpose::Key.new_id();
-        let (seconds, purpose) = (seconds_for_key(ttl), Purpose::Key);
-        let (cluster, operation) = (&self.handle.cluster, call.operation);
-        let lease =
-            Lease::grant(cluster, &mut id, purpose, seconds, operation, call.deadline).await?;
-        let asked = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-        if let Err(error) = self.handle.check_granted(asked, lease.ttl(), operation) {
-            self.handle.retire(lease.id);
-            return Err(error);
-        }
-        Ok(Owner::Time(Box::new(lease), ttl))
-    }
-}
-
-/// What a key that is put is bound to.
-enum Owner {
-    Nobody,
-    Session(i64),
-    Time(Box<Lease>, Duration),
-}
-
-impl Owner {
-    fn id(&self) -> i64 {
-        match self {
-            Self::Nobody => 0,
-            Self::Session(lease) => *lease,
-            Self::Time(lease, _) => lease.id,
-        }
-    }
-
-    /// After the write: the key's time counts from now on, and a lease that no key needs is ended.
-    async fn settle<T: Send>(
-        &mut self,
-        outcome: Result<T>,
-        store: &EtcdStore,
-        call: &Call,
-    ) -> Result<T> {
-        let Self::Time(lease, ttl) = self else {
-            return outcome;
-        };
-        match &outcome {
-            Ok(_) => {
-                if let Err(error) = lease.ensure(*ttl, call).await {
-                    // The key is there, and may end a little early.
-                    let key_lease = lease.id;
-                    tracing::warn!(backend = %ETCD, lease = key_lease, %error, "lease not renewed");
-                }
-            }
-            Err(error) if error.changed_nothing() => store.handle.retire(lease.id),
-            // The key may be there, with this lease.
-            Err(_) => {}
-        }
-        outcome
     }
 }
 

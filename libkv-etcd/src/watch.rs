@@ -1,4 +1,6 @@
-use std::collections::{HashSet, VecDeque};
+mod told;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,16 +8,17 @@ use etcd_client::proto::{PbEvent, PbKeyValue};
 use futures_core::Stream;
 use futures_util::stream::unfold;
 use libkv_core::{
-    Backoff, Event, KvPair, Picture, Result, ResyncReason, WatchOptions, WatchTarget, diff,
+    Backoff, Error, Event, Key, Picture, Result, ResyncReason, WatchOptions, WatchTarget, diff,
 };
 use tokio::time::sleep;
 
+use self::told::{Deleted, Told};
 use crate::error::ETCD;
 use crate::handle::Handle;
-use crate::history::{current_revision, was_lock_node};
+use crate::history::{Past, current_revision, look_back};
 use crate::hub::{Subscription, closed};
 use crate::mailbox::Note;
-use crate::names::{Span, is_lock_node, lease_in};
+use crate::names::Span;
 use crate::pages::{NoPage, Pages, RawPage};
 
 const WATCH: &str = "watch";
@@ -30,20 +33,26 @@ pub(crate) fn watch(
     target: WatchTarget,
     opts: WatchOptions,
 ) -> impl Stream<Item = Result<Event>> + Send {
-    let key = target.key().clone();
-    unfold(Some(Watch::new(handle, target, opts)), move |watch| {
-        let key = key.clone();
-        async move {
-            let mut watch = watch?;
-            match watch.next().await {
-                Ok(event) => Some((Ok(event), Some(watch))),
-                Err(error) => {
-                    let error = error.in_operation(ETCD, WATCH).or_key(&key);
-                    Some((Err(error), None))
-                }
+    unfold(Stage::Asked(handle, target, opts), |stage| async move {
+        let mut watch = match stage {
+            Stage::Asked(handle, target, opts) => Box::new(Watch::new(handle, target, opts)),
+            Stage::Begun(watch) => watch,
+            Stage::Over => return None,
+        };
+        match watch.next().await {
+            Ok(event) => Some((Ok(event), Stage::Begun(watch))),
+            Err(error) => {
+                let error = error.in_operation(ETCD, WATCH).or_key(watch.key());
+                Some((Err(error), Stage::Over))
             }
         }
     })
+}
+
+enum Stage {
+    Asked(Arc<Handle>, WatchTarget, WatchOptions),
+    Begun(Box<Watch>),
+    Over,
 }
 
 /// A watch: what is `ready` first, then what its phase brings.
@@ -55,19 +64,13 @@ struct Watch {
     changes: Subscription,
     phase: Phase,
     ready: VecDeque<Event>,
-    /// The version of each key that was told, as far as `whole` says.
-    picture: Picture,
-    /// Whether the picture has every key that is there.
-    whole: bool,
-    /// The locks' nodes that are there, whose end is nothing to tell.
-    nodes: HashSet<Vec<u8>>,
-    /// Changes up to this revision have been told.
-    told: i64,
+    told: Told,
 }
 
 enum Phase {
+    /// The server was asked to watch.
     New,
-    /// The server was asked to watch anew; then the state is told, in the difference to this.
+    /// It was asked to watch anew; then the state is told, in the difference to this.
     Anew(Option<Picture>),
     /// Tells the state at one revision.
     Snapshot(Snapshot),
@@ -90,33 +93,37 @@ impl Watch {
             WatchTarget::Key(key) => handle.names.one(key),
             WatchTarget::Tree(dir) => handle.names.below(dir),
         };
-        let start = opts.from.map(|from| i64::try_from(from).unwrap_or(i64::MAX).saturating_add(1));
-        let changes = handle.hub.open(span.clone(), start, opts.buffer);
-        Self {
-            handle,
-            target,
-            opts,
-            span,
-            changes,
-            phase: Phase::New,
-            ready: VecDeque::new(),
-            picture: Picture::new(),
-            whole: false,
-            nodes: HashSet::new(),
-            told: 0,
-        }
+        let changes = match opts.from {
+            None => handle.hub.open(span.clone(), opts.buffer),
+            Some(from) => handle.hub.open_past(span.clone(), after(from), opts.buffer),
+        };
+        let (phase, ready, told) = (Phase::New, VecDeque::new(), Told::default());
+        Self { handle, target, opts, span, changes, phase, ready, told }
+    }
+
+    fn key(&self) -> &Key {
+        self.target.key()
     }
 
     async fn next(&mut self) -> Result<Event> {
+        if let Some(event) = self.ready.pop_front() {
+            return Ok(event);
+        }
+        let closing = self.handle.closing();
+        tokio::select! {
+            event = self.go_on() => event,
+            () = closing => Err(closed(WATCH)),
+        }
+    }
+
+    async fn go_on(&mut self) -> Result<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            match &mut self.phase {
-                Phase::New => self.begin().await?,
-                Phase::Anew(_) => self.begin_anew().await?,
+            match &self.phase {
                 Phase::Snapshot(_) => self.read_on().await?,
-                Phase::Past(_) | Phase::Live => {
+                _ => {
                     let note = self.changes.next().await;
                     self.hear(note).await?;
                 }
@@ -124,222 +131,170 @@ impl Watch {
         }
     }
 
-    /// Waits until the server watches, and only then looks at the state: what changes in between is
-    /// in both and told once, and the server has no past to catch up with.
-    async fn begin(&mut self) -> Result<()> {
-        match self.changes.next().await {
-            Note::Opened { revision } => match self.opts.from {
-                None => {
-                    let silent = !self.opts.initial;
-                    self.phase = Phase::Snapshot(self.snapshot(None, silent));
-                    Ok(())
-                }
-                Some(from) => self.begin_in_the_past(from, revision).await,
-            },
-            note => self.hear(note).await,
-        }
-    }
-
-    async fn begin_in_the_past(&mut self, from: u64, revision: i64) -> Result<()> {
-        // A member that lags behind the others has an older revision than the cluster.
-        let now = match i64::try_from(from) {
-            Ok(from) if from <= revision => revision,
-            _ => current_revision(&self.handle, &self.span).await?,
-        };
-        if i64::try_from(from).is_ok_and(|from| from <= now) {
-            self.told = i64::try_from(from).unwrap_or(i64::MAX);
-            self.changes.ask_level(now);
-            self.phase = Phase::Past(now);
-        } else {
-            self.watch_anew(ResyncReason::HistoryRewound);
+    async fn hear(&mut self, note: Note) -> Result<()> {
+        match (note, &mut self.phase) {
+            (Note::Change(event), _) => return self.change(event).await,
+            (Note::Opened { revision }, Phase::New) => return self.begin(revision).await,
+            (Note::Opened { .. }, Phase::Anew(old)) => {
+                let old = old.take();
+                self.phase = self.snapshot(old, false);
+            }
+            // The server watches once more after a reconnection; nothing was missed.
+            (Note::Opened { .. }, _) => {}
+            (Note::Level, Phase::Past(until)) => {
+                let until = *until;
+                self.level(until);
+            }
+            (Note::Level, _) => {}
+            (Note::Lagged, Phase::Past(until)) => {
+                let until = *until;
+                self.go_on_in_the_past(until);
+            }
+            (Note::Lagged, _) => {
+                self.changes.listen_again();
+                let old = self.resync(ResyncReason::Lagged);
+                self.phase = self.snapshot(old, false);
+            }
+            (Note::Compacted, _) => self.watch_anew(ResyncReason::Compacted),
+            (Note::Rewound, _) => self.watch_anew(ResyncReason::HistoryRewound),
+            (Note::Failed(error), _) => return Err(error),
+            (Note::Closed, _) => return Err(closed(WATCH)),
         }
         Ok(())
     }
 
-    async fn begin_anew(&mut self) -> Result<()> {
-        let note = self.changes.next().await;
-        match (note, &mut self.phase) {
-            (Note::Opened { .. }, Phase::Anew(old)) => {
-                let old = old.take();
-                self.phase = Phase::Snapshot(self.snapshot(old, false));
-                Ok(())
-            }
-            // It ended before it began: the rest of what was told is still to be compared.
-            (note, Phase::Anew(old)) => {
-                self.picture = old.take().unwrap_or_default();
-                self.hear(note).await
-            }
-            (note, _) => self.hear(note).await,
+    /// The server watches, and only now the state is looked at: what changes in between is in both
+    /// and told once, and the server has no past to catch up with.
+    async fn begin(&mut self, revision: i64) -> Result<()> {
+        let Some(from) = self.opts.from else {
+            self.phase = self.snapshot(None, !self.opts.initial);
+            return Ok(());
+        };
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        // A member that lags behind the others has an older revision than the cluster.
+        let now = if from <= revision { revision } else { self.current_revision().await? };
+        if from > now {
+            self.watch_anew(ResyncReason::HistoryRewound);
+            return Ok(());
         }
+        self.told.revision = from;
+        self.changes.ask_level(now);
+        self.phase = Phase::Past(now);
+        Ok(())
     }
 
-    async fn hear(&mut self, note: Note) -> Result<()> {
-        match note {
-            Note::Change(event) => self.change(event).await,
-            Note::Level { revision } => {
-                if let Phase::Past(until) = self.phase {
-                    self.level(until.max(revision.min(until)));
-                }
-                Ok(())
-            }
-            // The server watches again after a reconnection; nothing was missed.
-            Note::Opened { .. } => Ok(()),
-            Note::Lagged => {
-                self.changes.listen_again();
-                let old = self.resync(ResyncReason::Lagged);
-                self.phase = Phase::Snapshot(self.snapshot(old, false));
-                Ok(())
-            }
-            Note::Compacted => {
-                self.watch_anew(ResyncReason::Compacted);
-                Ok(())
-            }
-            Note::Rewound => {
-                self.watch_anew(ResyncReason::HistoryRewound);
-                Ok(())
-            }
-            Note::Failed(error) => Err(error),
-            Note::Closed => Err(closed(WATCH)),
-        }
+    /// The consumer was too slow for the past, and what did not fit was dropped: the server has it
+    /// still.
+    fn go_on_in_the_past(&mut self, until: i64) {
+        let next = self.told.revision.saturating_add(1);
+        self.changes = self.handle.hub.open_past(self.span.clone(), next, self.opts.buffer);
+        self.changes.ask_level(until);
+    }
+
+    fn level(&mut self, revision: i64) {
+        self.changes.be_strict();
+        self.phase = Phase::Live;
+        self.ready.push_back(Event::Synced { index: index(revision) });
     }
 
     /// Has the server watch from now on, and makes good what was missed.
     fn watch_anew(&mut self, reason: ResyncReason) {
-        self.changes = self.handle.hub.open(self.span.clone(), None, self.opts.buffer);
+        self.changes = self.handle.hub.open(self.span.clone(), self.opts.buffer);
         self.phase = Phase::Anew(self.resync(reason));
     }
 
     /// Says that something may have been missed. It is to be made good by the difference to what is
     /// returned, or by the whole state where it is not known what was told.
     fn resync(&mut self, reason: ResyncReason) -> Option<Picture> {
-        let mut old = std::mem::take(&mut self.picture);
-        if let Phase::Snapshot(Snapshot { old: Some(rest), .. }) = &mut self.phase {
+        let mut old = std::mem::take(&mut self.told.picture);
+        match &mut self.phase {
             // The difference was being told: what had not come up yet still stands as told before.
-            old.append(rest);
-            self.whole = true;
+            Phase::Snapshot(Snapshot { old: Some(rest), .. }) | Phase::Anew(Some(rest)) => {
+                old.append(rest);
+                self.told.whole = true;
+            }
+            _ => {}
         }
-        let (key, complete) = (self.target.key(), !self.whole);
+        if reason == ResyncReason::HistoryRewound {
+            // In another history the same revision may be another state.
+            old.values_mut().for_each(|version| *version = crate::handle::version(0));
+        }
+        let (key, complete) = (self.target.key(), !self.told.whole);
         tracing::warn!(backend = %ETCD, %key, %reason, complete, "watch resynced");
         self.ready.push_back(Event::Resync { reason, complete });
         (!complete).then_some(old)
     }
 
-    fn snapshot(&mut self, old: Option<Picture>, silent: bool) -> Snapshot {
-        self.picture.clear();
-        self.nodes.clear();
-        self.whole = false;
-        self.told = 0;
+    fn snapshot(&mut self, old: Option<Picture>, silent: bool) -> Phase {
+        self.told = Told::default();
         let cluster = self.handle.cluster.clone();
         let pages = Pages::new(cluster, self.span.clone(), WATCH).keys_only(silent);
-        Snapshot { pages, old, silent }
+        Phase::Snapshot(Snapshot { pages, old, silent })
     }
 
-    /// Tells the next page of the state.
+    /// Tells the next page of the state, however long it takes to get it.
     async fn read_on(&mut self) -> Result<()> {
-        let page = match self.page().await {
-            Ok(page) => page,
-            Err(NoPage::Failed(error)) => return Err(error),
-            Err(NoPage::Compacted) => {
-                self.begin_again();
+        let mut patience = Patience::default();
+        loop {
+            let Phase::Snapshot(snapshot) = &mut self.phase else {
                 return Ok(());
+            };
+            match snapshot.pages.next(usize::MAX).await {
+                Ok(Some(page)) => self.tell_page(page),
+                Ok(None) => self.end_snapshot(),
+                Err(NoPage::Compacted) => self.begin_again(),
+                Err(NoPage::Failed(error)) => {
+                    patience.after(error, self.target.key()).await?;
+                    continue;
+                }
             }
-        };
-        let Phase::Snapshot(snapshot) = &mut self.phase else {
             return Ok(());
-        };
-        let Some(RawPage { revision, kvs }) = page else {
-            let gone = snapshot.old.take().unwrap_or_default();
-            self.ready.extend(diff(&gone, [], u64::try_from(self.told).unwrap_or_default()));
-            self.whole = true;
-            self.phase = Phase::Live;
-            let index = u64::try_from(self.told).unwrap_or_default();
-            self.ready.push_back(Event::Synced { index });
-            return Ok(());
-        };
-        self.told = revision;
-        let (silent, old) = (snapshot.silent, snapshot.old.take());
-        let pairs = self.pairs(kvs);
-        self.picture.extend(pairs.iter().map(|pair| (pair.key.clone(), pair.version)));
-        let rest = match old {
-            None if silent => None,
-            None => {
-                self.ready.extend(pairs.into_iter().map(Event::Put));
-                None
-            }
-            Some(mut old) => {
-                let rest = pairs.last().map_or_else(Picture::new, |last| {
-                    let mut rest = old.split_off(&last.key);
-                    old.extend(rest.remove_entry(&last.key));
-                    rest
-                });
-                let (known, rest) = if pairs.is_empty() { (rest, old) } else { (old, rest) };
-                self.ready.extend(diff(
-                    &known,
-                    &pairs,
-                    u64::try_from(revision).unwrap_or_default(),
-                ));
-                Some(rest)
-            }
-        };
-        if let Phase::Snapshot(snapshot) = &mut self.phase {
-            snapshot.old = rest;
         }
-        Ok(())
     }
 
-    /// The pairs of a page that are to be told.
-    fn pairs(&mut self, kvs: Vec<PbKeyValue>) -> Vec<KvPair> {
-        let (mut pairs, mut foreign) = (Vec::with_capacity(kvs.len()), 0);
-        for kv in kvs {
-            if is_lock_node(&kv.key, kv.lease) {
-                self.nodes.insert(kv.key);
-            } else if let Some(key) = self.handle.names.key(&kv.key) {
-                pairs.push(self.handle.pair(key, kv));
-            } else {
-                foreign += 1;
+    fn tell_page(&mut self, page: RawPage) {
+        let Phase::Snapshot(snapshot) = &mut self.phase else {
+            return;
+        };
+        self.told.revision = page.revision;
+        let (pairs, foreign) = self.told.state(&self.handle, page.kvs);
+        match &mut snapshot.old {
+            None if snapshot.silent => {}
+            None => self.ready.extend(pairs.into_iter().map(Event::Put)),
+            Some(old) if !pairs.is_empty() => {
+                // What is beyond this page comes up with a later one.
+                let last = pairs.last().map(|pair| &pair.key);
+                let mut rest = last.map_or_else(Picture::new, |last| old.split_off(last));
+                old.extend(last.and_then(|last| rest.remove_entry(last)));
+                let known = std::mem::replace(old, rest);
+                self.ready.extend(diff(&known, &pairs, index(page.revision)));
             }
+            Some(_) => {}
         }
         self.note_foreign(foreign);
-        pairs
     }
 
-    /// The next page, however long it takes to get it. The stream ends where trying does not help.
-    async fn page(&mut self) -> Result<Option<RawPage>, NoPage> {
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        let Phase::Snapshot(snapshot) = &mut self.phase else {
-            return Ok(None);
-        };
-        loop {
-            let closing = self.handle.closing();
-            let page = tokio::select! {
-                page = snapshot.pages.next(usize::MAX) => page,
-                () = closing => return Err(NoPage::Failed(closed(WATCH))),
-            };
-            match page {
-                Err(NoPage::Failed(error)) if error.is_transient() => {
-                    let key = self.target.key();
-                    tracing::warn!(backend = %ETCD, %key, %error, "the state cannot be read yet");
-                }
-                page => return page,
-            }
-            tokio::select! {
-                () = sleep(backoff.next_jittered()) => {}
-                () = self.handle.closing() => return Err(NoPage::Failed(closed(WATCH))),
-            }
+    fn end_snapshot(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Live);
+        let index = index(self.told.revision);
+        if let Phase::Snapshot(Snapshot { old: Some(gone), .. }) = phase {
+            self.ready.extend(diff(&gone, [], index));
         }
+        self.told.whole = true;
+        self.ready.push_back(Event::Synced { index });
     }
 
     /// The state's revision was compacted while it was told: what was told is compared with a newer
     /// one.
     fn begin_again(&mut self) {
         if matches!(&self.phase, Phase::Snapshot(snapshot) if snapshot.silent) {
-            self.phase = Phase::Snapshot(self.snapshot(None, true));
+            self.phase = self.snapshot(None, true);
             return;
         }
         // What was told so far is all that was told.
-        self.whole = true;
+        self.told.whole = true;
         let old = self.resync(ResyncReason::Compacted);
-        self.phase = Phase::Snapshot(self.snapshot(old, false));
+        self.phase = self.snapshot(old, false);
     }
 
     async fn change(&mut self, event: PbEvent) -> Result<()> {
@@ -347,73 +302,101 @@ impl Watch {
             return Ok(());
         };
         let revision = kv.mod_revision;
-        if revision <= self.told {
-            return Ok(());
-        }
-        if let Phase::Past(until) = self.phase
-            && revision > until
-        {
-            self.level(until);
+        match self.phase {
+            // The state that is told, or was, has it.
+            Phase::Live if revision <= self.told.revision => return Ok(()),
+            Phase::Past(until) if revision > until => self.level(until),
+            _ => {}
         }
         match event.r#type {
-            DELETE => self.deleted(kv).await?,
-            _ => self.put(kv),
+            DELETE => self.deleted(kv).await,
+            _ => {
+                let told = self.told.put(&self.handle, kv);
+                match told {
+                    Ok(event) => self.ready.extend(event),
+                    Err(foreign) => self.note_foreign(foreign),
+                }
+                Ok(())
+            }
+        }?;
+        if matches!(self.phase, Phase::Past(_)) {
+            self.told.revision = revision;
         }
         Ok(())
-    }
-
-    fn level(&mut self, revision: i64) {
-        self.phase = Phase::Live;
-        let index = u64::try_from(revision).unwrap_or_default();
-        self.ready.push_back(Event::Synced { index });
-    }
-
-    fn put(&mut self, kv: PbKeyValue) {
-        let Some(key) = self.handle.names.key(&kv.key) else {
-            return self.note_foreign(1);
-        };
-        if is_lock_node(&kv.key, kv.lease) {
-            // It was data until now, and is not shown any more.
-            if self.picture.remove(&key).is_some() {
-                let last_index = u64::try_from(kv.mod_revision).unwrap_or_default();
-                self.ready.push_back(Event::Delete { key, last_index });
-            }
-            self.nodes.insert(kv.key);
-            return;
-        }
-        self.nodes.remove(&kv.key);
-        let pair = self.handle.pair(key, kv);
-        self.picture.insert(pair.key.clone(), pair.version);
-        self.ready.push_back(Event::Put(pair));
     }
 
     async fn deleted(&mut self, kv: PbKeyValue) -> Result<()> {
-        let Some(key) = self.handle.names.key(&kv.key) else {
-            return Ok(());
+        let event = match self.told.deleted(&self.handle, &kv) {
+            Deleted::Nothing => return Ok(()),
+            Deleted::Told(event) => event,
+            // Without a picture the past says what it was.
+            Deleted::Unclear(event) => match self.look_back(&kv).await? {
+                Past::Node => return Ok(()),
+                Past::Data => event,
+                Past::Forgotten => {
+                    self.watch_anew(ResyncReason::Compacted);
+                    return Ok(());
+                }
+            },
         };
-        if self.nodes.remove(&kv.key) {
-            return Ok(());
-        }
-        let told = self.picture.remove(&key).is_some();
-        // Without a picture the past says what it was.
-        let hidden = match (told, self.whole) {
-            (true, _) => false,
-            (false, true) => true,
-            (false, false) => {
-                lease_in(&kv.key).is_some() && was_lock_node(&self.handle, &kv).await?
-            }
-        };
-        if !hidden {
-            let last_index = u64::try_from(kv.mod_revision).unwrap_or_default();
-            self.ready.push_back(Event::Delete { key, last_index });
-        }
+        self.ready.push_back(event);
         Ok(())
+    }
+
+    async fn current_revision(&self) -> Result<i64> {
+        let mut patience = Patience::default();
+        loop {
+            match current_revision(&self.handle, &self.span).await {
+                Ok(revision) => return Ok(revision),
+                Err(error) => patience.after(error, self.key()).await?,
+            }
+        }
+    }
+
+    async fn look_back(&self, deleted: &PbKeyValue) -> Result<Past> {
+        let mut patience = Patience::default();
+        loop {
+            match look_back(&self.handle, deleted).await {
+                Ok(past) => return Ok(past),
+                Err(error) => patience.after(error, self.key()).await?,
+            }
+        }
     }
 
     fn note_foreign(&self, count: usize) {
         if count > 0 {
-            let key = self.target.key();
+            let key = self.key();
             tracing::warn!(backend = %ETCD, %key, count, "names that are no keys were skipped");
         }
     }
+}
+
+/// Goes on after failures that pass.
+struct Patience(Backoff);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Backoff::new(PAUSE, LONGEST_PAUSE))
+    }
+}
+
+impl Patience {
+    /// Waits before the next try, or gives the error back where trying does not help.
+    async fn after(&mut self, error: Error, key: &Key) -> Result<()> {
+        if !error.is_transient() {
+            return Err(error);
+        }
+        tracing::warn!(backend = %ETCD, %key, %error, "the watch waits for the server");
+        sleep(self.0.next_jittered()).await;
+        Ok(())
+    }
+}
+
+/// The revision that follows an index.
+fn after(index: u64) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+fn index(revision: i64) -> u64 {
+    u64::try_from(revision).unwrap_or_default()
 }

@@ -1,0 +1,95 @@
+use super::SAME_TIME;
+use super::server::Server;
+use super::sides::{Bare, ours};
+use crate::lab::{Done, Lab, Sample};
+use crate::memory::counted;
+use crate::sides::Ours;
+use crate::table::{Aim, Unit};
+use crate::{load, sides::Side};
+
+const KEYS: usize = 2_000;
+const OPS_OF_ONE: usize = 400;
+const OPS_OF_64: usize = 64 * 80;
+/// Nineteen twentieths of the other side's throughput.
+const SAME_THROUGHPUT: Aim = Aim::Ratio(1.0 / 0.95);
+/// How many keys are listed, how that is written, below which root, and how long it may take.
+const LISTS: [(usize, &str, &str, Aim); 2] = [
+    (10_000, "10,000", "list-10k", Aim::Nothing),
+    (LISTED_KEYS, "100,000", LISTED_ROOT, Aim::Ratio(1.1)),
+];
+pub(super) const LISTED_KEYS: usize = 100_000;
+pub(super) const LISTED_ROOT: &str = "list-100k";
+
+pub(crate) fn measure(lab: &mut Lab, server: &Server) -> Done {
+    if ["get", "put"].iter().any(|section| lab.wants_some_of(section)) {
+        single(lab, server)?;
+    }
+    for (keys, written, root, aim) in LISTS {
+        if !lab.wants_some_of("list") {
+            continue;
+        }
+        let (ours, bare) = filled(lab, server, root, keys)?;
+        lab.compare(
+            &format!("list of {written} keys (one range)"),
+            Unit::Seconds,
+            aim,
+            |lab| Sample::with_cpu(1, || lab.run(load::list(ours.clone(), keys))),
+            |lab| Sample::with_cpu(1, || lab.run(load::list(bare.clone(), keys))),
+        )?;
+        lab.compare(
+            &format!("list of {written} keys as a stream (one range)"),
+            Unit::Seconds,
+            Aim::Nothing,
+            |lab| Sample::with_cpu(1, || lab.run(load::walk(ours.clone(), keys))),
+            |lab| Sample::with_cpu(1, || lab.run(load::walk(bare.clone(), keys))),
+        )?;
+    }
+    Ok(())
+}
+
+fn single(lab: &mut Lab, server: &Server) -> Done {
+    let (ours, bare) = filled(lab, server, "", KEYS)?;
+    let names = load::names(KEYS)?;
+    for (tasks, ops, aim) in [(1, OPS_OF_ONE, SAME_TIME), (64, OPS_OF_64, SAME_THROUGHPUT)] {
+        lab.compare(
+            &format!("get, {} (etcd-client)", counted(tasks)),
+            Unit::Seconds,
+            aim,
+            |lab| {
+                let gets = load::gets(ours.clone(), names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(gets))
+            },
+            |lab| {
+                let gets = load::gets(bare.clone(), names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(gets))
+            },
+        )?;
+        lab.compare(
+            &format!("put, {} (etcd-client)", counted(tasks)),
+            Unit::Seconds,
+            aim,
+            |lab| {
+                let puts = load::puts(ours.clone(), names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(puts))
+            },
+            |lab| {
+                let puts = load::puts(bare.clone(), names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(puts))
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Both sides below a root with so many keys, which are put where they are not there.
+pub(super) fn filled(lab: &Lab, server: &Server, root: &str, keys: usize) -> Done<(Ours, Bare)> {
+    let (address, root) = (server.address.clone(), root.to_owned());
+    let names = load::names(keys)?;
+    lab.run(async move {
+        let (ours, bare) = (ours(&address, &root).await?, Bare::connect(&address, &root).await?);
+        if bare.list().await? != keys {
+            load::fill(ours.clone(), names).await?;
+        }
+        Ok((ours, bare))
+    })
+}
