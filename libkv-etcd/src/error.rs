@@ -212,12 +212,8 @@ fn judge_transport(error: tonic::transport::Error) -> Fault {
 
 /// Trouble with TLS, which rustls reports as invalid data; trying again does not mend it.
 fn judge_tls(error: &(dyn StdError + 'static), connecting: bool) -> Option<Fault> {
-    let cause = io_cause(error, io::ErrorKind::InvalidData)?;
-    // By the newest TLS the server judges the client's certificate after the client is done, and so
-    // after the first request was sent, which it then does not read.
-    let text = cause.to_string();
-    let unread = ALERTS.iter().any(|alert| text == format!("received fatal alert: {alert}"));
-    let verdict = if connecting || unread { Verdict::Elsewhere } else { Verdict::Unknown };
+    io_cause(error, io::ErrorKind::InvalidData)?;
+    let verdict = if connecting { Verdict::Elsewhere } else { Verdict::Unknown };
     let advice = "the TLS handshake failed; look at the certificates, the server's name, and \
                   whether the port speaks TLS";
     Some(Fault { transient: Some(false), ..Fault::new(verdict, ErrorKind::NotReachable, advice) })
@@ -269,18 +265,6 @@ fn causes<'a>(
 
 const BROKEN: &str = "the connection broke; if the server speaks TLS, write etcds://";
 const CUT_OFF: &str = "the TLS handshake was cut off; look whether the port speaks TLS";
-/// What rustls calls a server's refusals of a client's certificate. It sends them in a handshake and
-/// at no other time.
-const ALERTS: &[&str] = &[
-    "AccessDenied",
-    "BadCertificate",
-    "CertificateExpired",
-    "CertificateRequired",
-    "CertificateRevoked",
-    "CertificateUnknown",
-    "UnknownCA",
-    "UnsupportedCertificate",
-];
 const BUSY: &str = "the server has too many requests";
 const NAMELESS: &str = "the server asks who this is; give a user and a password";
 const NO_LEADER: &str = "etcdserver: no leader";
@@ -426,25 +410,6 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert_eq!(error.to_string(), "etcd put: permission denied: h:1: the user lacks the right");
         assert!(!error.is_transient() && error.source().is_some());
-    }
-
-    #[test]
-    fn only_a_refused_certificate_says_that_nothing_was_read() {
-        let invalid = |text: &str| {
-            let error = io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
-            judge(ClientError::GRpcStatus(Status::from_error(Box::new(error))))
-        };
-        for (text, verdict) in [
-            ("received fatal alert: CertificateRequired", Verdict::Elsewhere),
-            ("received fatal alert: UnknownCA", Verdict::Elsewhere),
-            ("received fatal alert: BadRecordMac", Verdict::Unknown),
-            ("received corrupt message of type InvalidContentType", Verdict::Unknown),
-            ("cannot decrypt peer's message", Verdict::Unknown),
-        ] {
-            let fault = invalid(text);
-            assert_eq!((fault.verdict, fault.kind), (verdict, ErrorKind::NotReachable), "{text}");
-            assert!(fault.is_lasting(), "{text}");
-        }
     }
 
     #[tokio::test]

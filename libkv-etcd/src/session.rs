@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct HandleSession {
     orders: mpsc::UnboundedSender<Order>,
-    lease: watch::Sender<Option<i64>>,
+    lease: watch::Receiver<Option<i64>>,
     state: StateWatch,
 }
 
@@ -35,10 +35,9 @@ impl HandleSession {
     /// Starts the task. It ends the session when the handle is gone.
     pub(crate) fn start(cluster: Arc<Cluster>, seconds: i64) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
-        let lease = watch::Sender::new(None);
+        let (tell, lease) = watch::channel(None);
         let sender = StateSender::default();
         let state = sender.watch();
-        let tell = lease.clone();
         let keeper = Keeper { cluster, seconds, orders: receiver, tell, state: sender };
         tokio::spawn(keeper.run());
         Self { orders, lease, state }
@@ -71,8 +70,6 @@ impl HandleSession {
 
     /// Says that the server does not know the lease any more.
     pub(crate) fn gone(&self, lease: i64) {
-        // At once, so that the next to ask waits for another.
-        self.lease.send_if_modified(|held| held.take_if(|held| *held == lease).is_some());
         let _ = self.orders.send(Order::Gone(lease));
     }
 
