@@ -322,7 +322,8 @@ async fn watch_over(
                 match (newer, event.r#type == DELETE) {
                     (true, true) => return "its node was deleted by others",
                     (true, false) => return "its node was overwritten by others",
-                    (false, _) => {}
+                    // The word that the node was made is late, and nothing is missing.
+                    (false, _) => continue,
                 }
             }
             Note::Rewound => return "the server's history went back",

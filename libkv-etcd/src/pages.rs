@@ -5,18 +5,20 @@ use etcd_client::{GetOptions, GetResponse};
 use libkv_core::{Consistency, Error, ErrorKind, Result};
 use tokio::time::Instant;
 
+use crate::bound::Guess;
 use crate::cluster::{Call, Cluster, Failure, Way};
 use crate::endpoint::{Connection, Lane};
 use crate::error::ETCD;
 use crate::names::Span;
 
-/// What a page should be in bytes. The server counts all that is left for each page, so that small
-/// pages cost the square of the listing.
+/// What a page should be in bytes.
 const PAGE_BYTES: usize = 3 << 20;
 /// The first page says how long the values are.
 const FIRST_PAGE: usize = 256;
 const GROWTH: usize = 8;
 const LONGEST_PAGE: usize = 16_384;
+/// How many pages are left when the rest is no longer divided, which would cost more than it saves.
+const LAST_PAGES: usize = 2;
 /// How much of the server's memory a single answer may take is not ours to say: where one is too
 /// long, the page is made this much shorter.
 const SHRINK: usize = 8;
@@ -26,6 +28,11 @@ const SHRINK: usize = 8;
 pub(crate) struct Pages {
     cluster: Arc<Cluster>,
     rest: Option<Span>,
+    /// Where the next page ends, if it does before the end of the rest.
+    bound: Option<Vec<u8>>,
+    guess: Guess,
+    /// How many keys are left, after the first page.
+    left: usize,
     keys_only: bool,
     consistency: Consistency,
     operation: &'static str,
@@ -54,7 +61,10 @@ impl Pages {
     pub(crate) fn new(cluster: Arc<Cluster>, span: Span, operation: &'static str) -> Self {
         Self {
             cluster,
+            guess: Guess::default(),
             rest: Some(span),
+            bound: None,
+            left: 0,
             keys_only: false,
             consistency: Consistency::Linearizable,
             operation,
@@ -76,15 +86,32 @@ impl Pages {
         Self { deadline, ..self }
     }
 
-    /// The next page, with at most `most` keys; none at the end.
+    /// The next page, with at most `most` keys; none at the end. After a failure it can be asked for
+    /// again.
     pub(crate) async fn next(&mut self, most: usize) -> Result<Option<RawPage>, NoPage> {
-        let Some(span) = self.rest.take() else {
-            return Ok(None);
-        };
-        let answer = loop {
+        while let Some(rest) = self.rest.clone() {
+            let answer = self.exchange(&self.part(&rest), most).await?;
+            let page = self.go_on(rest, answer);
+            // A part without keys is no page where others follow.
+            if !page.kvs.is_empty() || self.rest.is_none() {
+                return Ok(Some(page));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the next page is looked for in.
+    fn part(&self, rest: &Span) -> Span {
+        let end = self.bound.as_ref().or(rest.end.as_ref());
+        Span { from: rest.from.clone(), end: end.cloned() }
+    }
+
+    /// Reads as much of a part as a page may have.
+    async fn exchange(&mut self, part: &Span, most: usize) -> Result<GetResponse, NoPage> {
+        loop {
             let size = self.size.min(most).max(1);
-            let failure = match self.read(&span, size).await {
-                Ok(answer) => break answer,
+            let failure = match self.read(part, size).await {
+                Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             if failure.fault.is_too_long() && size > 1 {
@@ -96,16 +123,35 @@ impl Pages {
                 true => NoPage::Compacted,
                 false => NoPage::Failed(failure.into_error(&self.call())),
             });
-        };
+        }
+    }
+
+    /// Takes a page, and finds where the next one begins and should end.
+    fn go_on(&mut self, rest: Span, answer: GetResponse) -> RawPage {
         let more = answer.more();
         let revision = answer.header().map_or(0, |header| header.revision());
+        let counted = usize::try_from(answer.count()).unwrap_or_default();
+        let known = if self.revision.is_none() { counted } else { self.left };
         let revision = *self.revision.get_or_insert(revision);
         let kvs = answer.0.kvs;
-        if let Some(last) = kvs.last().filter(|_| more) {
-            self.rest = Some(span.after(&last.key));
-        }
+        self.left = known.saturating_sub(kvs.len());
         self.size = next_size(self.size, &kvs);
-        Ok(Some(RawPage { revision, kvs }))
+        self.rest = None;
+        let (rest, guess) = match (kvs.first(), kvs.last(), self.bound.take()) {
+            (Some(first), Some(last), _) if more => {
+                let guess = self.guess.further(&first.key, &last.key, kvs.len(), self.size);
+                (rest.after(&last.key), guess)
+            }
+            (_, _, Some(bound)) => {
+                let guess = self.guess.elsewhere(&bound);
+                (Span { from: bound, end: rest.end }, guess)
+            }
+            _ => return RawPage { revision, kvs },
+        };
+        let divided = self.left > self.size.saturating_mul(LAST_PAGES);
+        self.bound = guess.filter(|guess| divided && rest.holds(guess));
+        self.rest = Some(rest);
+        RawPage { revision, kvs }
     }
 
     async fn read(&self, span: &Span, size: usize) -> Result<GetResponse, Failure> {

@@ -239,7 +239,13 @@ impl Watch {
             let Phase::Snapshot(snapshot) = &mut self.phase else {
                 return Ok(());
             };
-            match snapshot.pages.next(usize::MAX).await {
+            let reading = async {
+                // It fails only where it is closed, which nobody does.
+                let _turn = self.handle.snapshots.acquire().await;
+                // Boxed, as all calls of a watch are: one that waits is to be small.
+                Box::pin(snapshot.pages.next(usize::MAX)).await
+            };
+            match reading.await {
                 Ok(Some(page)) => self.tell_page(page),
                 Ok(None) => self.end_snapshot(),
                 Err(NoPage::Compacted) => self.begin_again(),
@@ -282,6 +288,8 @@ impl Watch {
         }
         self.told.whole = true;
         self.ready.push_back(Event::Synced { index });
+        // What a state needs, a watch of changes does not.
+        self.ready.shrink_to_fit();
     }
 
     /// The state's revision was compacted while it was told: what was told is compared with a newer
@@ -346,7 +354,7 @@ impl Watch {
     async fn current_revision(&self) -> Result<i64> {
         let mut patience = Patience::default();
         loop {
-            match current_revision(&self.handle, &self.span).await {
+            match Box::pin(current_revision(&self.handle, &self.span)).await {
                 Ok(revision) => return Ok(revision),
                 Err(error) => patience.after(error, self.key()).await?,
             }
@@ -356,7 +364,7 @@ impl Watch {
     async fn look_back(&self, deleted: &PbKeyValue) -> Result<Past> {
         let mut patience = Patience::default();
         loop {
-            match look_back(&self.handle, deleted).await {
+            match Box::pin(look_back(&self.handle, deleted)).await {
                 Ok(past) => return Ok(past),
                 Err(error) => patience.after(error, self.key()).await?,
             }
