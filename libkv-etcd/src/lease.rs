@@ -89,7 +89,8 @@ impl Lease {
         operation: &'static str,
         deadline: Instant,
     ) -> Result<Option<Self>> {
-        let call = Call { operation, lane: Lane::Leases, way: Way::Write, deadline };
+        // A second grant of the number is refused, and a lease that nobody knows of is nobody's loss.
+        let call = Call { operation, lane: Lane::Leases, way: Way::Read, deadline };
         let sent = Instant::now();
         let granting = cluster.call(&call, |at: Connection| async move {
             at.lease().grant(seconds, Some(LeaseGrantOptions::new().with_id(id))).await
@@ -102,11 +103,7 @@ impl Lease {
                 Ok(Some(Self { cluster: cluster.clone(), id, life, ttl }))
             }
             Err(failure) if failure.fault.is_lease_taken() => Ok(None),
-            // A lease without a key is nothing that a caller could find.
-            Err(failure) => {
-                let call = Call { way: Way::Read, ..call };
-                Err(failure.into_error(&call))
-            }
+            Err(failure) => Err(failure.into_error(&call)),
         }
     }
 
