@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::LeaseGrantOptions;
-use libkv_core::{Backoff, Error, ErrorKind, LifetimeKind, Result, Session, SessionState};
+use libkv_core::{Backoff, Error, ErrorKind, Key, LifetimeKind, Result, Session, SessionState};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::{Call, Cluster, Failure, Way};
@@ -142,7 +142,12 @@ impl Lease {
     /// Keeps the lease alive, and returns why it is over. `told` hears of each change.
     ///
     /// It renews at thirds of the time to live, and tries again until the end where that fails.
-    pub(crate) async fn keep(&mut self, mut told: impl FnMut(&Session) + Send) -> Error {
+    /// `key` is that of the lock which lives by it, if it is one.
+    pub(crate) async fn keep(
+        &mut self,
+        key: Option<&Key>,
+        mut told: impl FnMut(&Session) + Send,
+    ) -> Error {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         let mut next = self.life.next_renewal();
         loop {
@@ -170,7 +175,8 @@ impl Lease {
                     self.life.suspend();
                     let call = renewal("renew", until);
                     let (lease, error) = (self.id, failure.into_error(&call));
-                    tracing::warn!(backend = %ETCD, lease, %error, "lease not renewed");
+                    let key = key.map(tracing::field::display);
+                    tracing::warn!(backend = %ETCD, key, lease, %error, "lease not renewed");
                     (now + backoff.next_jittered()).min(self.life.deadline())
                 }
             };

@@ -85,7 +85,7 @@ impl EtcdLock {
         let mut unsure = false;
         let outcome = tokio::select! {
             taken = self.wait_in_queue(id, wait, begun, &mut node) => taken,
-            reason = lease.keep(|life| {
+            reason = lease.keep(Some(&self.key), |life| {
                 unsure = life.state(Instant::now().into_std()) != SessionState::Connected;
             }) => {
                 let silent = self.error(ErrorKind::Timeout, "the place in the queue was lost");
@@ -260,7 +260,7 @@ impl LockSession for EtcdLock {
         let watching = watch_over(&self.handle, &self.queue, place, node);
         tokio::select! {
             reason = watching => lost(reason),
-            reason = lease.keep(|life| match life.state(Instant::now().into_std()) {
+            reason = lease.keep(Some(&self.key), |life| match life.state(Instant::now().into_std()) {
                 SessionState::Lost => valid_until.expire(),
                 _ => valid_until.extend_to(life.deadline()),
             }) => lost("its lease is over").with_source(reason),

@@ -149,7 +149,7 @@ impl Keeper {
 
     async fn keep(&mut self, lease: &mut Lease) -> Ended {
         let (id, state) = (lease.id, &self.state);
-        let keeping = lease.keep(|life| state.set(life.state(Instant::now().into_std())));
+        let keeping = lease.keep(None, |life| state.set(life.state(Instant::now().into_std())));
         tokio::pin!(keeping);
         loop {
             tokio::select! {
