@@ -18,7 +18,8 @@ pub(super) struct History {
 /// An open stream.
 pub(super) struct Stream {
     pub(super) connection: Connection,
-    pub(super) begun: Instant,
+    /// Since when it is there: a login from before gave it its token.
+    pub(super) opened: Instant,
     pub(super) messages: WatchStream,
     /// The watches that the server has been asked for and has not answered, in that order: it
     /// names none where it refuses.
@@ -29,6 +30,8 @@ pub(super) struct Stream {
 pub(super) enum Broken {
     /// Its connection or its member failed.
     Lost(Fault),
+    /// Its token was refused, and there is another.
+    Renewed,
     /// Nobody watches, or all that is left must be asked for anew.
     Over,
     /// The handle is closed, or nobody is there to watch any more.

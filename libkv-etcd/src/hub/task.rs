@@ -66,6 +66,11 @@ impl Task {
             let pause = match broken {
                 Broken::End => return self.finish(),
                 Broken::Over => continue,
+                Broken::Renewed => {
+                    let (endpoint, watches) = (self.cluster.address(), self.watches.len());
+                    tracing::info!(backend = %ETCD, endpoint, watches, "the watches have a new token");
+                    Backoff::new(PAUSE, PAUSE).next_jittered()
+                }
                 Broken::Lost(fault) => self.report(fault),
             };
             if !self.wait(pause).await {
@@ -137,8 +142,8 @@ impl Task {
         let Some(Request::Watch(id, key, options)) = first else {
             return Err(Broken::Over);
         };
-        let (cluster, begun) = (self.cluster.clone(), Instant::now());
-        let deadline = begun + cluster.operation_timeout;
+        let cluster = self.cluster.clone();
+        let deadline = Instant::now() + cluster.operation_timeout;
         let call = Call { operation: "watch", lane: Lane::Watches, way: Way::Read, deadline };
         let opening = cluster.call(&call, |at: Connection| {
             let (key, options) = (key.clone(), options.clone());
@@ -150,8 +155,8 @@ impl Task {
                 opened = &mut opening => {
                     let (messages, connection) =
                         opened.map_err(|failure| Broken::Lost(failure.fault))?;
-                    let asked = VecDeque::from([id]);
-                    return Ok(Stream { connection, begun, messages, asked });
+                    let (opened, asked) = (Instant::now(), VecDeque::from([id]));
+                    return Ok(Stream { connection, opened, messages, asked });
                 }
                 order = self.orders.recv() => match order {
                     None | Some(Order::End) => return Err(Broken::End),
@@ -163,7 +168,7 @@ impl Task {
 
     /// Serves a stream until it breaks.
     async fn serve(&mut self, stream: Stream) -> Broken {
-        let Stream { connection, begun, messages, mut asked } = stream;
+        let Stream { connection, opened, messages, mut asked } = stream;
         let (sender, mut messages) = messages.split();
         let (requests, outbox) = mpsc::unbounded_channel();
         // A part of this future and not of the loop below: the server stops taking requests while
@@ -178,7 +183,7 @@ impl Task {
         if let Some(gone) = first.filter(|id| !self.watches.contains_key(id)) {
             let _ = requests.send(Request::Cancel(gone));
         }
-        let (mut fresh, opened) = (true, Instant::now());
+        let (mut fresh, mut served) = (true, false);
         let mut level = interval(LEVEL_EVERY);
         level.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut idle_since = Instant::now();
@@ -194,6 +199,7 @@ impl Task {
                             break broken;
                         }
                         self.history.note(&message);
+                        served |= !message.canceled();
                         match self.hear(message, &mut asked) {
                             Ok(reply) => reply.map_or((), |reply| drop(requests.send(reply))),
                             Err(broken) => break broken,
@@ -224,19 +230,23 @@ impl Task {
         if opened.elapsed() > LONGEST_PAUSE {
             self.backoff.reset();
         }
-        if let Broken::Lost(fault) = &broken {
-            self.leave(fault, &connection, begun).await;
-        }
-        broken
-    }
-
-    /// Gives up what broke: a token, or a connection with its member.
-    async fn leave(&self, fault: &Fault, connection: &Connection, begun: Instant) {
-        if fault.verdict == Verdict::Token {
-            let deadline = Instant::now() + self.cluster.operation_timeout;
-            self.cluster.renew_token(Lane::Watches, connection, begun, deadline).await;
-        } else {
-            self.cluster.give_up(Lane::Watches, connection);
+        match broken {
+            // A token may live for less than the longest pause, and so is used at once. Where it is of
+            // no use either, the login comes with the next connection, after the pause.
+            Broken::Lost(fault) if fault.verdict == Verdict::Token && served => {
+                let deadline = Instant::now() + self.cluster.operation_timeout;
+                let lane = Lane::Watches;
+                if self.cluster.renew_token(lane, &connection, opened, deadline).await {
+                    Broken::Renewed
+                } else {
+                    Broken::Lost(fault)
+                }
+            }
+            Broken::Lost(fault) => {
+                self.cluster.give_up(Lane::Watches, &connection);
+                Broken::Lost(fault)
+            }
+            broken => broken,
         }
     }
 
