@@ -24,6 +24,8 @@ pub(crate) struct Hub {
     now: mpsc::UnboundedSender<Order>,
     past: mpsc::UnboundedSender<Order>,
     last_id: AtomicI64,
+    /// The newest revision that a watch from now on depends on.
+    newest: Arc<AtomicI64>,
 }
 
 /// One watch of the hub. Dropping it cancels the watch, at the server too.
@@ -57,8 +59,16 @@ struct Watch {
 impl Hub {
     /// Starts the tasks. They end with the last of the hub and its subscriptions.
     pub(crate) fn start(cluster: &Arc<Cluster>) -> Self {
-        let (now, past) = (Task::start(cluster.clone()), Task::start(cluster.clone()));
-        Self { now, past, last_id: AtomicI64::new(0) }
+        let newest = Arc::<AtomicI64>::default();
+        let now = Task::start(cluster.clone(), newest.clone());
+        let past = Task::start(cluster.clone(), Arc::default());
+        Self { now, past, last_id: AtomicI64::new(0), newest }
+    }
+
+    /// A consumer depends on the server's history up to this revision, and is to be told if it goes
+    /// back.
+    pub(crate) fn saw(&self, revision: i64) {
+        self.newest.fetch_max(revision, Ordering::Relaxed);
     }
 
     /// Watches `span` from now on. `buffer` is how many changes may wait.

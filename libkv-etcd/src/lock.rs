@@ -100,6 +100,7 @@ impl EtcdLock {
             }
             outcome => outcome?,
         };
+        self.handle.hub.saw(place.revision);
         let valid_until = Deadline::at(lease.life.deadline());
         self.handle.note_held(id, &valid_until);
         Ok(Possession { place, value, lease, node, valid_until })

@@ -122,7 +122,8 @@ impl Watch {
                 return Ok(event);
             }
             match &self.phase {
-                Phase::Snapshot(_) => self.read_on().await?,
+                // What is seldom done is in a box, so that a watch which waits is small.
+                Phase::Snapshot(_) => Box::pin(self.read_on()).await?,
                 _ => {
                     let note = self.changes.next().await;
                     self.hear(note).await?;
@@ -263,6 +264,7 @@ impl Watch {
             return;
         };
         self.told.revision = page.revision;
+        self.handle.hub.saw(page.revision);
         let (pairs, foreign) = self.told.state(&self.handle, page.kvs);
         match &mut snapshot.old {
             None if snapshot.silent => {}

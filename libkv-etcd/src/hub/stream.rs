@@ -1,4 +1,6 @@
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use etcd_client::{Error as ClientError, WatchRequestSender, WatchResponse, WatchStream};
 use tokio::sync::mpsc;
@@ -9,10 +11,10 @@ use crate::endpoint::Connection;
 use crate::error::{Fault, judge};
 
 /// What is known of the server's history.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
     pub(super) cluster: Option<u64>,
-    pub(super) revision: i64,
+    newest: Arc<AtomicI64>,
 }
 
 /// An open stream.
@@ -39,10 +41,25 @@ pub(super) enum Broken {
 }
 
 impl History {
+    pub(super) fn new(newest: Arc<AtomicI64>) -> Self {
+        Self { cluster: None, newest }
+    }
+
+    /// The newest revision that was seen.
+    pub(super) fn newest(&self) -> i64 {
+        self.newest.load(Ordering::Relaxed)
+    }
+
+    /// Another history has begun.
+    pub(super) fn begin(&mut self, cluster: u64, revision: i64) {
+        self.cluster = Some(cluster);
+        self.newest.store(revision, Ordering::Relaxed);
+    }
+
     pub(super) fn note(&mut self, message: &WatchResponse) {
         if let Some(header) = message.header() {
             self.cluster = Some(header.cluster_id());
-            self.revision = self.revision.max(header.revision());
+            self.newest.fetch_max(header.revision(), Ordering::Relaxed);
         }
     }
 }

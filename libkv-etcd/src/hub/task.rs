@@ -1,5 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use etcd_client::{GetOptions, WatchResponse};
@@ -43,10 +44,13 @@ struct Level {
 
 impl Task {
     /// Starts the task. It ends with the last of those who can send it orders.
-    pub(super) fn start(cluster: Arc<Cluster>) -> mpsc::UnboundedSender<Order> {
+    pub(super) fn start(
+        cluster: Arc<Cluster>,
+        newest: Arc<AtomicI64>,
+    ) -> mpsc::UnboundedSender<Order> {
         let (sender, orders) = mpsc::unbounded_channel();
         let (watches, levels) = (HashMap::new(), HashMap::new());
-        let (history, backoff) = (History::default(), Backoff::new(PAUSE, LONGEST_PAUSE));
+        let (history, backoff) = (History::new(newest), Backoff::new(PAUSE, LONGEST_PAUSE));
         tokio::spawn(Self { cluster, orders, watches, levels, history, backoff }.run());
         sender
     }
@@ -324,12 +328,12 @@ impl Task {
         };
         let other = self.history.cluster.is_some_and(|id| id != header.cluster_id());
         // A member that lags behind the others shows an older revision too.
-        let older = header.revision() < self.history.revision;
+        let older = header.revision() < self.history.newest();
         let rewound = other || older && self.is_older_everywhere().await.map_err(Broken::Lost)?;
         if !rewound {
             return Ok(());
         }
-        self.history = History { cluster: Some(header.cluster_id()), revision: header.revision() };
+        self.history.begin(header.cluster_id(), header.revision());
         self.watches.retain(|_, watch| {
             let known = watch.opened;
             if known {
@@ -353,6 +357,6 @@ impl Task {
         });
         let answer = asking.await.map_err(|failure| failure.fault)?;
         let revision = answer.header().map_or(0, |header| header.revision());
-        Ok(revision < self.history.revision)
+        Ok(revision < self.history.newest())
     }
 }
