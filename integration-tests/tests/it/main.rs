@@ -1,8 +1,10 @@
 //! The contract, held against every backend of this workspace.
 
+mod child;
 mod embedded;
 mod etcd;
 mod file;
 mod harness;
 mod harness_tests;
+mod soak;
 mod wrong;

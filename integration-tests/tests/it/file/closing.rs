@@ -5,7 +5,7 @@ use std::time::Duration;
 use integration_tests::key;
 use libkv_core::{ErrorKind, ListOptions, Store, StoreExt, WriteOptions};
 
-use super::child::Child;
+use super::child;
 use super::{Place, open, open_within, run, soon};
 
 /// Not waited for: the file is free.
@@ -22,7 +22,7 @@ fn a_closed_file_can_be_opened_at_once() {
             other.close().await.unwrap();
             store.close().await.unwrap();
         }
-        let child = Child::start("open", &place.file(), "0");
+        let child = child::start("open", &place.file(), "0");
         assert_eq!(child.line(), "open");
     });
 }
@@ -104,7 +104,7 @@ fn an_abandoned_opening_keeps_nothing() {
 #[test]
 fn a_closed_store_does_no_work() {
     let place = Place::new();
-    let child = Child::start("close-and-stay", &place.file(), "");
+    let child = child::start("close-and-stay", &place.file(), "");
     let busy: u64 = child.line().parse().unwrap();
     assert!(busy < 20, "{busy} of about 100 ticks were spent");
 }
@@ -119,7 +119,7 @@ pub(super) fn close_and_stay(file: &std::path::Path) {
         tokio::time::sleep(Duration::from_millis(400)).await;
         let before = super::full::ticks();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        super::child::say(super::full::ticks() - before);
+        child::say(super::full::ticks() - before);
         drop(store);
     });
 }

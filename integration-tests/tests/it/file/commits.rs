@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libkv_core::{Key, Store, StoreExt, Txn, WatchOptions, WatchTarget};
 
-use super::child::{Child, say};
+use super::child::{self, say};
 use super::{Place, follow, open, run};
 
 const MIB: usize = 1 << 20;
@@ -16,7 +16,7 @@ const WRITERS: usize = 256;
 #[test]
 fn writers_side_by_side_share_a_commit() {
     let place = Place::new();
-    let told = Child::start("write-together", &place.file(), "").line();
+    let told = child::start("write-together", &place.file(), "").line();
     let (alone, together) = told.split_once(' ').unwrap();
     let (alone, together): (u64, u64) = (alone.parse().unwrap(), together.parse().unwrap());
     assert!(4 * together < alone, "{alone} calls one after the other, {together} side by side");

@@ -7,25 +7,19 @@ mod writer;
 
 use std::time::{Duration, Instant};
 
-use super::child::Child;
+use super::child;
 use super::{Place, run};
+use crate::soak::Soak;
 pub(super) use writer::write;
 
 use ledger::Ledger;
 
-const ROUNDS: &str = "LIBKV_SOAK_ROUNDS";
-const SEED: &str = "LIBKV_SOAK_SEED";
 /// One in so many rounds begins a new file.
 const NEW_FILE: usize = 4;
 
-/// 20 rounds, or as many as `LIBKV_SOAK_ROUNDS` says; `LIBKV_SOAK_SEED` repeats a run.
 #[test]
 fn every_acknowledged_write_outlives_a_kill_and_none_is_half_there() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let rounds = number(ROUNDS).unwrap_or(20) as usize;
-    let seed = number(SEED).unwrap_or_else(|| fastrand::u64(..));
-    println!("soak: {rounds} rounds with {SEED}={seed}");
-    let (mut random, begun) = (fastrand::Rng::with_seed(seed), Instant::now());
+    let (Soak { rounds, mut random }, begun) = (Soak::of("kills", 20), Instant::now());
     let mut totals = Totals::default();
     let mut place = Place::new();
     let mut ledger = Ledger::default();
@@ -38,7 +32,7 @@ fn every_acknowledged_write_outlives_a_kill_and_none_is_half_there() {
         run(ledger.check(&place.file()));
     }
     totals.add(&ledger);
-    println!("soak: {totals} in {:.0?}", begun.elapsed());
+    println!("soak: kills: {totals} in {:.0?}", begun.elapsed());
     assert!(totals.acknowledged > 0, "nothing was ever written");
 }
 
@@ -47,7 +41,7 @@ fn kill_some(place: &Place, ledger: &mut Ledger, random: &mut fastrand::Rng, tot
     if ledger.acknowledged == 0 && random.bool() {
         kill_while_opening(place, random, totals);
     }
-    let child = Child::start("write", &place.file(), &ledger.words());
+    let child = child::start("write", &place.file(), &ledger.words());
     assert_eq!(child.line(), "opening");
     ledger.note(&child.line());
     std::thread::sleep(Duration::from_micros(random.u64(..300_000)));
@@ -60,7 +54,7 @@ fn kill_some(place: &Place, ledger: &mut Ledger, random: &mut fastrand::Rng, tot
 }
 
 fn kill_while_opening(place: &Place, random: &mut fastrand::Rng, totals: &mut Totals) {
-    let child = Child::start("hold", &place.file(), "");
+    let child = child::start("hold", &place.file(), "");
     assert_eq!(child.line(), "opening");
     std::thread::sleep(Duration::from_micros(random.u64(..15_000)));
     totals.kills += 1;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use libkv_core::{ErrorKind, Store, StoreExt};
 
-use super::child::Child;
+use super::child;
 use super::mount::{Small, where_mounting_is_allowed};
 use super::{Place, open, open_within, run};
 
@@ -122,7 +122,7 @@ fn a_file_that_may_not_be_written_is_told() {
         ("a new one in a folder that is not ours", new, 0o444),
     ] {
         fs::set_permissions(place.file(), Permissions::from_mode(mode)).unwrap();
-        let told = Child::start_unprivileged("open", &file, "100").line();
+        let told = child::start_unprivileged("open", &file, "100").line();
         assert!(told.starts_with("PermissionDenied file open: "), "{what}: {told}");
         assert!(told.contains(file.to_str().unwrap()), "{what}: {told}");
         assert!(told.contains("no permission to read and write"), "{what}: {told}");

@@ -6,7 +6,7 @@ use integration_tests::key;
 use libkv_core::{Event, ListOptions, Store, Txn, WatchOptions, WatchTarget};
 use libkv_embedded::EmbeddedStore;
 
-use super::child::{Child, say};
+use super::child::{self, say};
 use super::{Place, open, run};
 
 const MIB: usize = 1 << 20;
@@ -68,7 +68,7 @@ fn assert_bounded(keys: usize, size: usize, together: usize) {
         fill(&store, keys, size, together).await;
         store.close().await.unwrap();
     });
-    let told = Child::start("read-all", &place.file(), "").line();
+    let told = child::start("read-all", &place.file(), "").line();
     let (pairs, grown) = told.split_once(' ').unwrap();
     assert_eq!(pairs, keys.to_string());
     let grown: usize = grown.parse().unwrap();

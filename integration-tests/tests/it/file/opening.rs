@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use libkv_core::{Error, ErrorKind, Store, StoreExt};
 
-use super::child::{Child, say, wait_for_the_end};
+use super::child::{self, Child, say, wait_for_the_end};
 use super::{PATIENCE, Place, open, open_within, run};
 
 const SHORT_WAIT: Duration = Duration::from_millis(300);
@@ -33,7 +33,7 @@ pub(super) fn open_once(file: &Path, wait: &str) {
 }
 
 fn holder(file: &Path) -> Child {
-    let holder = Child::start("hold", file, "");
+    let holder = child::start("hold", file, "");
     assert_eq!((&*holder.line(), &*holder.line()), ("opening", "open"));
     holder
 }
@@ -66,7 +66,7 @@ fn only_the_one_who_has_the_file_is_named() {
         .spawn();
     let mut reader = reader.unwrap();
     let holder = holder(&place.file());
-    let waiting = Child::start("open", &place.file(), &PATIENCE.as_millis().to_string());
+    let waiting = child::start("open", &place.file(), &PATIENCE.as_millis().to_string());
     let file = place.file();
     let errors = run(async {
         let many = (0..8).map(|_| open_within(&file, SHORT_WAIT));
@@ -86,7 +86,7 @@ fn a_second_process_gets_the_file_when_the_first_lets_go() {
     let place = Place::new();
     for killed in [false, true] {
         let mut holder = holder(&place.file());
-        let second = Child::start("open", &place.file(), &PATIENCE.as_millis().to_string());
+        let second = child::start("open", &place.file(), &PATIENCE.as_millis().to_string());
         assert_eq!(second.line_within(SHORT_WAIT), None, "two processes have the file");
         if killed {
             drop(holder.kill());
@@ -115,7 +115,7 @@ fn a_file_is_begun_once() {
     for _ in 0..10 {
         let place = Place::new();
         let wait = PATIENCE.as_millis().to_string();
-        let many: Vec<Child> = (0..4).map(|_| Child::start("open", &place.file(), &wait)).collect();
+        let many: Vec<Child> = (0..4).map(|_| child::start("open", &place.file(), &wait)).collect();
         for child in many {
             assert_eq!(child.line(), "open");
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use integration_tests::key;
 use libkv_core::{Error, Key, Store, StoreExt, Txn, Version, WriteOptions};
 
-use super::super::child::Child;
+use super::super::child;
 use super::super::mount::{Small, where_mounting_is_allowed};
 use super::super::{open, run};
 use super::{SIZE, assert_full, fill};
@@ -93,7 +93,7 @@ fn a_full_disk_lets_nobody_else_in() {
         run(async {
             let store = open(&disk.file()).await;
             fill(&store).await;
-            let other = Child::start("open", &disk.file(), "2000");
+            let other = child::start("open", &disk.file(), "2000");
             let told = loop {
                 if let Some(told) = other.line_within(std::time::Duration::ZERO) {
                     break told;

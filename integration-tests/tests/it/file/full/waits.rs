@@ -6,7 +6,7 @@ use std::time::Duration;
 use integration_tests::key;
 use libkv_core::{ErrorKind, Event, Lifetime, LockOptions, Store, StoreExt, WriteOptions};
 
-use super::super::child::{Child, say};
+use super::super::child::{self, say};
 use super::super::mount::{Small, where_mounting_is_allowed};
 use super::super::{follow, open, open_within, run, soon};
 use super::{SIZE, assert_full, fill};
@@ -112,7 +112,7 @@ fn a_waiter_on_a_full_disk_gets_its_lock_when_there_is_room() {
 fn waiting_for_room_costs_no_work() {
     where_mounting_is_allowed("file::full::waits::waiting_for_room_costs_no_work", || {
         let disk = Small::new(SIZE);
-        let child = Child::start("wait-on-a-full-disk", &disk.file(), "");
+        let child = child::start("wait-on-a-full-disk", &disk.file(), "");
         let busy: u64 = child.line().parse().unwrap();
         assert!(busy < 50, "{busy} of about 200 ticks were spent on trying");
         disk.make_room();
