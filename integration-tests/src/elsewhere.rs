@@ -288,6 +288,201 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         numbers: &["9.12"],
     },
     Elsewhere {
+        backend: "etcd",
+        test: "etcd::outcomes::what_a_write_claims_is_true_wherever_it_is_cut",
+        numbers: &["5.2", "5.3"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::outcomes::what_a_write_claims_is_true_where_its_connection_is_cut_while_it_is_made",
+        numbers: &["5.2", "5.3"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::outcomes::a_refused_connection_means_that_nothing_was_sent",
+        numbers: &["5.4"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::outcomes::a_timeout_before_there_is_a_connection_means_that_nothing_was_sent",
+        numbers: &["5.4"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::outcomes::locks::a_lock_that_is_cut_while_it_is_taken_is_held_or_leaves_nothing",
+        numbers: &["5.3", "7.10"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::outcomes::locks::a_lock_that_is_cut_while_it_is_given_back_is_given_back",
+        numbers: &["5.3", "7.22"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::healing::a_watch_goes_on_when_its_server_is_killed_and_comes_back",
+        numbers: &["6.12", "6.20"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::healing::a_watch_goes_on_when_its_connection_is_cut_or_stands_still",
+        numbers: &["6.12", "6.19", "6.20"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::healing::a_watch_is_made_good_when_the_history_is_compacted_while_it_is_cut_off",
+        numbers: &["6.13", "6.17", "6.19"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::healing::a_state_that_cannot_be_read_yet_is_not_taken_for_an_empty_one",
+        numbers: &["6.7", "6.12"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::healing::backoff::watches_come_back_with_pauses_that_differ",
+        numbers: &["6.15"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::healing::members::a_watch_goes_on_when_leaders_change_and_members_go",
+        numbers: &["6.12", "6.20", "9.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::healing::tokens::a_watch_goes_on_when_its_token_expires",
+        numbers: &["6.13"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::failover::no_read_fails_while_one_member_is_down",
+        numbers: &["9.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::failover::a_paused_member_is_left_for_another",
+        numbers: &["9.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::failover::a_member_cut_off_from_the_others_is_left_for_one_that_is_not",
+        numbers: &["4.51", "9.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::failover::a_connection_that_is_silent_is_noticed",
+        numbers: &["6.12", "9.8"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::bounds::every_exchange_ends_in_time_when_nobody_answers",
+        numbers: &["4.63"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::bounds::every_page_of_a_listing_ends_in_time_when_nobody_answers",
+        numbers: &["4.63"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::bounds::taking_and_giving_back_a_lock_ends_in_time_when_nobody_answers",
+        numbers: &["4.63", "7.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::bounds::taking_a_lock_ends_in_time_wherever_the_server_stops_to_answer",
+        numbers: &["7.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::bounds::close_ends_in_time_when_nobody_answers",
+        numbers: &["4.64"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::holding::a_lock_behind_a_silent_connection_is_lost_before_it_is_given_away",
+        numbers: &["7.19"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::holding::a_lock_whose_renewals_are_not_confirmed_is_lost_before_it_is_given_away",
+        numbers: &["7.19"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::holding::the_lost_future_is_ready_when_somebody_else_has_the_lock",
+        numbers: &["7.19"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::holding::a_renewal_that_fails_is_tried_again_until_the_deadline",
+        numbers: &["7.20", "8.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::holding::a_lock_outlives_a_restart_of_the_server_and_tokens_grow_over_it",
+        numbers: &["7.12"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::holding::a_process_that_was_paused_knows_at_once_that_its_lock_is_lost",
+        numbers: &["7.15", "7.18", "7.19"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::holding::taking_a_lock_behind_a_silent_connection_is_a_timeout",
+        numbers: &["7.9"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::sessions::a_session_that_is_unsure_says_so_and_recovers",
+        numbers: &["8.4"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::sessions::a_lost_session_is_told_and_nothing_of_it_comes_back",
+        numbers: &["8.4", "8.5", "8.7"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::sessions::a_session_that_was_given_up_is_ended_before_there_is_another",
+        numbers: &["8.5", "8.7"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::sessions::reconnections_and_failed_renewals_are_logged",
+        numbers: &["8.9", "8.10"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::rewind::a_restored_backup_loses_the_locks_and_is_told_to_watches",
+        numbers: &["6.17", "7.13"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::rewind::an_older_history_is_noticed_although_its_revisions_look_the_same",
+        numbers: &["6.17", "7.13"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::rewind::another_cluster_is_noticed_although_its_history_is_longer",
+        numbers: &["6.17", "7.13"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::streams::a_dropped_stream_is_cancelled_at_the_server_at_once",
+        numbers: &["6.28"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::streams::thousands_of_watches_are_one_stream_and_little_memory",
+        numbers: &["6.23", "6.28"],
+    },
+    Elsewhere {
+        backend: "etcd",
+        test: "etcd::streams::a_consumer_that_falls_behind_takes_little_memory",
+        numbers: &["6.22", "6.23"],
+    },
+    Elsewhere {
         backend: "facade",
         test: "mem_opens_a_fresh_store_each_time",
         numbers: &["9.1", "9.4", "9.5"],

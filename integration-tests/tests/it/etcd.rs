@@ -1,13 +1,24 @@
 //! etcd, on real servers.
 
-#![allow(clippy::unwrap_used, reason = "this is for tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests and what they start")]
 
+mod bounds;
+mod child;
+mod disturbed;
 mod etcdctl;
+mod failover;
+mod healing;
+mod history;
+mod holding;
 mod locks;
 mod names;
 mod opening;
+mod outcomes;
 mod peers;
+mod rewind;
 mod secrets;
+mod sessions;
+mod streams;
 mod tls;
 mod tokens;
 mod trips;
