@@ -76,7 +76,9 @@ async fn a_watch_goes_on_when_its_server_is_killed_and_comes_back() {
         scene.server.start_again().await;
         scene.truth = Truth::at(&scene.server.endpoint()).await;
         scene.check(&watch).await;
-        watch.assert_all_told(&scene.truth).await;
+        for follower in [&watch, &scene.follower] {
+            follower.assert_all_told(&scene.truth).await;
+        }
         late = vec![watch];
     }
     let count = scene.compare(&late).await;
@@ -112,7 +114,9 @@ async fn a_watch_goes_on_when_its_connection_is_cut_or_stands_still() {
             scene.proxy.reset();
         }
         scene.check(&watch).await;
-        watch.assert_all_told(&scene.truth).await;
+        for follower in [&watch, &scene.follower] {
+            follower.assert_all_told(&scene.truth).await;
+        }
         late = vec![watch];
     }
     let count = scene.compare(&late).await;

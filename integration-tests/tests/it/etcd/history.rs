@@ -2,8 +2,8 @@
 //! compare both with.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_client::{EventType, WatchOptions as ClientWatch};
@@ -43,6 +43,8 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Follower {
     told: watch::Receiver<Told>,
+    /// How many changes were compared with the server's history, and up to which revision.
+    checked: Mutex<(usize, Option<u64>)>,
     task: JoinHandle<()>,
 }
 
@@ -64,7 +66,7 @@ impl Follower {
                 });
             }
         });
-        Self { told, task }
+        Self { told, checked: Mutex::default(), task }
     }
 
     /// Waits until what was told is so, and looks at it.
@@ -116,15 +118,17 @@ impl Follower {
         assert_eq!(told, there, "what was told, and what is there");
     }
 
-    /// Compares all that was told with the server's own history: everything once and in order,
-    /// and never a word that something may have been missed.
+    /// Compares all that was told since the last time with the server's own history: everything once
+    /// and in order, and never a word that something may have been missed.
     pub(super) async fn assert_all_told(&self, truth: &Truth) {
+        let (count, revision) = *self.checked.lock().unwrap();
         let (begun, changes, resyncs) =
-            self.look(|told| (told.begun, told.changes.clone(), told.resyncs.clone()));
+            self.look(|told| (told.begun, told.changes[count..].to_vec(), told.resyncs.clone()));
         assert_eq!(resyncs, [], "nothing was missed");
         // Who began to watch late may have found all of it.
         let Some((_, last, _)) = changes.last() else { return };
-        let history = history(truth, begun.unwrap() + 1, *last).await;
+        let history = history(truth, revision.or(begun).unwrap() + 1, *last).await;
+        *self.checked.lock().unwrap() = (count + changes.len(), Some(*last));
         if let Some(at) =
             (0..changes.len().max(history.len())).find(|at| changes.get(*at) != history.get(*at))
         {

@@ -72,6 +72,7 @@ async fn a_watch_goes_on_when_its_token_expires() {
         let marker = mark(&direct).await;
         follower.until_marked(&marker).await;
         watch.until_marked(&marker).await;
+        follower.assert_all_told(&Truth::of(log_in_once(&server, "root").await)).await;
         last = Some(watch);
     }
     let count = writer.end().await;
