@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use libkv_core::{
     Capabilities, Consistency, Deadline, Error, ErrorKind, Key, KvPair, Result, TtlLimits, Version,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::EtcdConfig;
@@ -36,6 +36,9 @@ const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// A second for the put after the grant, and the server looks for what is over twice a second.
 const TTL_SLACK: Duration = Duration::from_secs(3);
 const DEFAULT_TTL: Duration = Duration::from_secs(15);
+/// How many watches read a page of their state at once: each call has buffers of its own, and all
+/// watches of a handle may want theirs together.
+const SNAPSHOTS: usize = 16;
 /// How many leases are revoked at a time in the background.
 const REVOKING: usize = 16;
 
@@ -46,6 +49,8 @@ pub(crate) struct Handle {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) hub: Hub,
     pub(crate) session: HandleSession,
+    /// Whose turn it is to read a page of a watch's state. Nobody who waits for a consumer has one.
+    pub(crate) snapshots: Semaphore,
     closed: watch::Sender<bool>,
     /// The leases of locks, with the deadlines of those that are held.
     locks: Mutex<HashMap<i64, Option<Deadline>>>,
@@ -76,6 +81,7 @@ impl Handle {
             names,
             hub: Hub::start(cluster.clone()),
             session: HandleSession::start(cluster.clone(), ttl),
+            snapshots: Semaphore::new(SNAPSHOTS),
             cluster,
             closed: watch::Sender::new(false),
             locks: Mutex::default(),

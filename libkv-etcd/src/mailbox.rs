@@ -69,6 +69,8 @@ impl Mailbox {
     /// Adds what is not a change.
     pub(crate) fn say(&self, note: Note) {
         let mut inner = self.inner();
+        // Most mailboxes never hold more at once, and there may be thousands.
+        inner.notes.reserve_exact(1);
         inner.notes.push_back(note);
         wake(inner);
     }

@@ -144,7 +144,7 @@ impl Watch {
         // A member that lags behind the others has an older revision than the cluster.
         let now = match i64::try_from(from) {
             Ok(from) if from <= revision => revision,
-            _ => current_revision(&self.handle, &self.span).await?,
+            _ => Box::pin(current_revision(&self.handle, &self.span)).await?,
         };
         if i64::try_from(from).is_ok_and(|from| from <= now) {
             self.told = i64::try_from(from).unwrap_or(i64::MAX);
@@ -254,6 +254,8 @@ impl Watch {
             self.phase = Phase::Live;
             let index = u64::try_from(self.told).unwrap_or_default();
             self.ready.push_back(Event::Synced { index });
+            // What a state needs, a watch of changes does not.
+            self.ready.shrink_to_fit();
             return Ok(());
         };
         self.told = revision;
@@ -311,8 +313,14 @@ impl Watch {
         };
         loop {
             let closing = self.handle.closing();
+            let reading = async {
+                // It fails only where it is closed, which nobody does.
+                let _turn = self.handle.snapshots.acquire().await;
+                // Boxed, as all calls of a watch are: one that waits is to be small.
+                Box::pin(snapshot.pages.next(usize::MAX)).await
+            };
             let page = tokio::select! {
-                page = snapshot.pages.next(usize::MAX) => page,
+                page = reading => page,
                 () = closing => return Err(NoPage::Failed(closed(WATCH))),
             };
             match page {
@@ -400,7 +408,7 @@ impl Watch {
             (true, _) => false,
             (false, true) => true,
             (false, false) => {
-                lease_in(&kv.key).is_some() && was_lock_node(&self.handle, &kv).await?
+                lease_in(&kv.key).is_some() && Box::pin(was_lock_node(&self.handle, &kv)).await?
             }
         };
         if !hidden {
