@@ -12,7 +12,7 @@ use libkv_etcd::EtcdStore;
 use super::disturbed::{Truth, open_plain, server_and_proxy};
 use super::history::{DIR, Follower, Writer, mark};
 use crate::harness::etcd::Server;
-use crate::harness::proxy::{Flow, Proxy};
+use crate::harness::proxy::{Direction, Flow, Proxy};
 use crate::soak::Soak;
 
 /// How often each fault comes in a test run.
@@ -97,7 +97,7 @@ async fn a_watch_goes_on_when_its_connection_is_cut_or_stands_still() {
         // Cut at any byte, several times, sometimes after a while in which nothing passes.
         for _ in 0..soak.random.usize(1..6) {
             let bytes = soak.random.u64(1..3_000);
-            scene.proxy.cut_after(super::outcomes::BOTH[soak.random.usize(..2)], bytes);
+            scene.proxy.cut_after(Direction::BOTH[soak.random.usize(..2)], bytes);
             scene.writer.more(soak.random.u64(1..60)).await;
             if soak.random.bool() {
                 scene.proxy.set_both(Flow::Stall);

@@ -21,7 +21,8 @@ async fn take(store: &EtcdStore, name: &str, ttl: Duration) -> LockGuard {
     soon("the lock is free", lock.lock()).await.unwrap()
 }
 
-/// When somebody else gets a lock, and whether the first still believed to hold it then.
+/// Somebody else gets the lock of a holder who does not hear of the server, and never while that one
+/// still believes to hold it.
 async fn assert_lost_before_it_is_given_away(flows: &[(Direction, Flow)]) {
     let (server, proxy) = server_and_proxy().await;
     let store = open_plain(&[proxy.addr()]).await;
@@ -66,10 +67,9 @@ async fn a_lock_behind_a_silent_connection_is_lost_before_it_is_given_away() {
     assert_lost_before_it_is_given_away(&both).await;
 }
 
-/// Renewals reach the server and are not confirmed, or are confirmed late.
+/// The server is asked for renewals and grants them, and its word does not come back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_whose_renewals_are_not_confirmed_is_lost_before_it_is_given_away() {
-    // Renewals go on by new connections until the deadline, and the server confirms each.
     let one_way = [(Direction::ToClient, Flow::Stall)];
     assert_lost_before_it_is_given_away(&one_way).await;
 }

@@ -5,8 +5,7 @@ mod writes;
 
 use std::time::Duration;
 
-use libkv_core::{Config, ErrorKind, Lifetime, StoreExt, TlsConfig};
-
+use libkv_core::{Config, ErrorKind, Lifetime, PemSource, Store, StoreExt, TlsConfig};
 use libkv_etcd::EtcdStore;
 
 use self::writes::{Attempt, Step};
@@ -14,9 +13,7 @@ use super::disturbed::{Truth, open, open_plain, server_and_proxy, until};
 use crate::harness::certificates::Authority;
 use crate::harness::proxy::{Direction, Flow};
 
-pub(super) const BOTH: [Direction; 2] = [Direction::ToServer, Direction::ToClient];
-
-/// The number of bytes that passes both ways together at most, for a cut that never comes.
+/// More bytes than ever pass, for a cut that never comes.
 const NEVER: u64 = u64::MAX;
 
 /// Has all connections there, after those of before were cut.
@@ -33,7 +30,7 @@ async fn what_a_write_claims_is_true_wherever_it_is_cut() {
     let (store, truth) = (open_plain(&[proxy.addr()]).await, Truth::at(&server.endpoint()).await);
     let mut attempts = Vec::new();
     for step in Step::ALL {
-        for direction in BOTH {
+        for direction in Direction::BOTH {
             // What it takes where it is not cut, on connections that are there.
             connect(step, &store, &truth).await;
             let before = proxy.bytes(direction);
@@ -66,7 +63,7 @@ async fn what_a_write_claims_is_true_where_its_connection_is_cut_while_it_is_mad
     let (server, proxy) = server_and_proxy().await;
     let (store, truth) = (open_plain(&[proxy.addr()]).await, Truth::at(&server.endpoint()).await);
     let mut attempts = Vec::new();
-    for direction in BOTH {
+    for direction in Direction::BOTH {
         for bytes in (1..500).step_by(9) {
             let name = format!("made/{direction:?}/{bytes}");
             let attempt = Attempt::prepare(Step::Put, &name, &truth).await;
@@ -123,7 +120,7 @@ async fn a_timeout_before_there_is_a_connection_means_that_nothing_was_sent() {
     let (_server, proxy) = server_and_proxy().await;
     proxy.set_both(Flow::Stall);
     let tls = |config: &mut Config| {
-        let ca = libkv_core::PemSource::Bytes(Authority::new().pem().into());
+        let ca = PemSource::Bytes(Authority::new().pem().into());
         let mut tls = TlsConfig::default();
         tls.ca = Some(ca);
         config.tls = Some(tls);
@@ -135,7 +132,7 @@ async fn a_timeout_before_there_is_a_connection_means_that_nothing_was_sent() {
     let key = integration_tests::key("k");
     for error in [
         store.put("k", "v").await.unwrap_err(),
-        libkv_core::Store::put_opts(&store, &key, "v".into(), ephemeral).await.unwrap_err(),
+        store.put_opts(&key, "v".into(), ephemeral).await.unwrap_err(),
         store.delete("k").await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), late, "{error}");

@@ -1,6 +1,6 @@
 //! What watches cost, and what is left of them.
 
-use libkv_core::{Event, ResyncReason, StoreExt, WatchOptions, WatchTarget};
+use libkv_core::{Event, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget};
 
 use super::child::{self, resident};
 use super::disturbed::{Truth, open_plain, until};
@@ -100,7 +100,7 @@ pub(super) fn fall_behind(endpoint: &str) {
         let store = open_plain(&[endpoint.to_owned()]).await;
         let options = WatchOptions::default().with_buffer(BUFFER);
         let tree = WatchTarget::Tree(integration_tests::key("k"));
-        let mut stream = libkv_core::Store::watch_opts(&store, &tree, options);
+        let mut stream = store.watch_opts(&tree, options);
         assert!(matches!(stream.next().await.unwrap().unwrap(), Event::Synced { .. }));
         let before = resident();
         say("watching");
@@ -108,17 +108,10 @@ pub(super) fn fall_behind(endpoint: &str) {
         let mut end = store.watch("end").unwrap();
         while !matches!(end.next().await.unwrap().unwrap(), Event::Put(_)) {}
         let behind = resident().saturating_sub(before);
-        let (mut last, mut lagged) = (String::new(), false);
-        while last != (FLOOD - 1).to_string() {
+        let (mut last, mut lagged) = (None, false);
+        while last != Some(FLOOD - 1) {
             match stream.next().await.unwrap().unwrap() {
-                Event::Put(pair) => {
-                    last = pair.value.slice(..10).iter().fold(String::new(), |mut number, digit| {
-                        if digit.is_ascii_digit() {
-                            number.push(char::from(*digit));
-                        }
-                        number
-                    })
-                }
+                Event::Put(pair) => last = Some(number_in(&pair.value)),
                 Event::Resync { reason, .. } => lagged |= reason == ResyncReason::Lagged,
                 _ => {}
             }
@@ -129,6 +122,17 @@ pub(super) fn fall_behind(endpoint: &str) {
     });
 }
 
+/// A value of a MiB that begins with its number.
+fn flood(number: usize) -> Vec<u8> {
+    let mut value = format!("{number:<10}").into_bytes();
+    value.resize(MIB, b' ');
+    value
+}
+
+fn number_in(value: &[u8]) -> usize {
+    std::str::from_utf8(&value[..10]).unwrap().trim_end().parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_falls_behind_takes_little_memory() {
     let server = Server::start(Options::default()).await;
@@ -136,9 +140,7 @@ async fn a_consumer_that_falls_behind_takes_little_memory() {
     assert_eq!(child.line(), "watching");
     let truth = Truth::at(&server.endpoint()).await;
     for number in 0..FLOOD {
-        let mut value = format!("{number:<10}").into_bytes();
-        value.resize(MIB, b' ');
-        truth.put("k/a", value).await;
+        truth.put("k/a", flood(number)).await;
     }
     truth.put("end", "").await;
     let grown: usize = child.line().parse().unwrap();

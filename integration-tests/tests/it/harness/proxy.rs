@@ -19,6 +19,10 @@ pub(crate) enum Direction {
     ToClient,
 }
 
+impl Direction {
+    pub(crate) const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
+}
+
 /// What happens to the bytes of one direction, on connections that are there and on new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {

@@ -6,8 +6,8 @@ use libkv_core::{ErrorKind, LockOptions, StoreExt};
 use libkv_etcd::EtcdStore;
 
 use super::super::disturbed::{Truth, open_plain, server_and_proxy, until};
-use super::{BOTH, NEVER};
-use crate::harness::proxy::Proxy;
+use super::NEVER;
+use crate::harness::proxy::{Direction, Proxy};
 
 /// No lock goes by itself as long as the test runs.
 fn options() -> LockOptions {
@@ -32,7 +32,7 @@ async fn a_lock_that_is_cut_while_it_is_taken_is_held_or_leaves_nothing() {
     let (server, proxy) = server_and_proxy().await;
     let (truth, mut handles) = (Truth::at(&server.endpoint()).await, Vec::new());
     let (mut held, mut failed) = (0, Vec::new());
-    for direction in BOTH {
+    for direction in Direction::BOTH {
         let store = connect(&proxy, &mut handles).await;
         let before = proxy.bytes(direction);
         let guard = store.new_lock("measured", options()).unwrap().lock().await.unwrap();
@@ -76,7 +76,7 @@ async fn a_lock_that_is_cut_while_it_is_given_back_is_given_back() {
     let (server, proxy) = server_and_proxy().await;
     let (truth, mut handles) = (Truth::at(&server.endpoint()).await, Vec::new());
     let (mut given, mut failed) = (0, Vec::new());
-    for direction in BOTH {
+    for direction in Direction::BOTH {
         let store = connect(&proxy, &mut handles).await;
         let guard = store.new_lock("measured", options()).unwrap().lock().await.unwrap();
         let before = proxy.bytes(direction);
