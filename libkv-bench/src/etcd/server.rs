@@ -13,7 +13,7 @@ const RUNNING: &str = "LIBKV_TEST_ETCD";
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 /// What is still under way when a measurement ends is over by then.
-const SETTLED: Duration = Duration::from_millis(300);
+pub(super) const SETTLED: Duration = Duration::from_millis(300);
 
 /// The server that is measured through. One that was started here is removed when this is dropped.
 #[derive(Debug)]

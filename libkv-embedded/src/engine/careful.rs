@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
@@ -13,7 +13,11 @@ use redb::{BackendError, StorageBackend};
 /// Where redb keeps its bytes. Whoever opens a file that was not closed properly has to mend it;
 /// what redb writes for this waits in memory, until somebody says that the file is ours.
 #[derive(Debug, Clone)]
-pub(super) struct Careful(Arc<Inner>);
+pub(super) struct Careful {
+    inner: Arc<Inner>,
+    /// Which use of the file this is.
+    using: u64,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -21,6 +25,8 @@ struct Inner {
     ours: AtomicBool,
     /// Whether the locks stay when redb closes the file.
     keeps_locks: AtomicBool,
+    /// The use that is not over.
+    used: AtomicU64,
     waiting: Mutex<Vec<Step>>,
 }
 
@@ -45,39 +51,63 @@ impl Careful {
 
     fn new(file: fs::File, ours: bool) -> Result<Self, redb::Error> {
         let file = FileBackend::new(file)?;
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             file,
             ours: ours.into(),
             keeps_locks: false.into(),
+            used: 0.into(),
             waiting: Mutex::default(),
-        })))
+        };
+        Ok(Self { inner: Arc::new(inner), using: 0 })
+    }
+
+    /// The file for another use. The one before is over, also where redb failed to end it: what it
+    /// knows of the file is no longer so, and its writes would spoil it.
+    pub(super) fn anew(&self) -> Self {
+        let using = self.inner.used.fetch_add(1, Ordering::AcqRel) + 1;
+        Self { inner: Arc::clone(&self.inner), using }
+    }
+
+    fn is_over(&self) -> bool {
+        self.inner.used.load(Ordering::Acquire) != self.using
+    }
+
+    /// Whether the locks are not redb's to take and to give back.
+    fn leaves_locks(&self) -> bool {
+        self.inner.keeps_locks.load(Ordering::Acquire) || self.is_over()
+    }
+
+    fn inner(&self) -> io::Result<&Inner> {
+        if self.is_over() {
+            return Err(io::Error::other("this use of the file is over"));
+        }
+        Ok(&self.inner)
     }
 
     /// From now on the locks stay, whatever redb does, so that nobody else comes in while the file
     /// is opened again.
     pub(super) fn keep_locks(&self) {
-        self.0.keeps_locks.store(true, Ordering::Release);
+        self.inner.keeps_locks.store(true, Ordering::Release);
     }
 
-    /// Gives the locks back, and leaves them to redb again.
+    /// Ends all use of the file, and gives the locks back.
     pub(super) fn release_locks(&self) {
-        if self.0.keeps_locks.swap(false, Ordering::AcqRel) {
-            // They end with the file at the latest.
-            let _ = self.0.file.close();
-        }
+        self.anew();
+        // They end with the file at the latest.
+        let _ = self.inner.file.close();
     }
 
     /// Makes the steps that wait, in their order, and from now on every step at once.
     pub(super) fn go_ahead(&self) -> io::Result<()> {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.inner.waiting();
         for step in waiting.drain(..) {
             match step {
-                Step::Write(offset, bytes) => self.0.file.write(offset, &bytes)?,
-                Step::SetLen(len) => self.0.file.set_len(len)?,
-                Step::Sync => self.0.file.sync_data()?,
+                Step::Write(offset, bytes) => self.inner.file.write(offset, &bytes)?,
+                Step::SetLen(len) => self.inner.file.set_len(len)?,
+                Step::Sync => self.inner.file.sync_data()?,
             }
         }
-        self.0.ours.store(true, Ordering::Release);
+        self.inner.ours.store(true, Ordering::Release);
         Ok(())
     }
 }
@@ -85,10 +115,6 @@ impl Careful {
 impl Inner {
     fn waiting(&self) -> MutexGuard<'_, Vec<Step>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keeps_locks(&self) -> bool {
-        self.keeps_locks.load(Ordering::Acquire)
     }
 
     fn is_ours(&self) -> bool {
@@ -138,51 +164,52 @@ fn copy_overlap(begin: u64, bytes: &[u8], offset: u64, out: &mut [u8]) {
 
 impl StorageBackend for Careful {
     fn len(&self) -> io::Result<u64> {
-        let stored = self.0.file.len()?;
-        Ok(if self.0.is_ours() { stored } else { len(&self.0.waiting(), stored) })
+        let inner = self.inner()?;
+        let stored = inner.file.len()?;
+        Ok(if inner.is_ours() { stored } else { len(&inner.waiting(), stored) })
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if self.0.is_ours() {
-            self.0.file.read(offset, out)
-        } else {
-            self.0.read_ahead(offset, out)
-        }
+        let inner = self.inner()?;
+        if inner.is_ours() { inner.file.read(offset, out) } else { inner.read_ahead(offset, out) }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if self.0.is_ours() {
-            return self.0.file.set_len(len);
+        let inner = self.inner()?;
+        if inner.is_ours() {
+            return inner.file.set_len(len);
         }
-        self.0.waiting().push(Step::SetLen(len));
+        inner.waiting().push(Step::SetLen(len));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.0.is_ours() {
-            return self.0.file.sync_data();
+        let inner = self.inner()?;
+        if inner.is_ours() {
+            return inner.file.sync_data();
         }
-        self.0.waiting().push(Step::Sync);
+        inner.waiting().push(Step::Sync);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if self.0.is_ours() {
-            return self.0.file.write(offset, data);
+        let inner = self.inner()?;
+        if inner.is_ours() {
+            return inner.file.write(offset, data);
         }
-        self.0.waiting().push(Step::Write(offset, data.to_vec()));
+        inner.waiting().push(Step::Write(offset, data.to_vec()));
         Ok(())
     }
 
     fn close(&self) -> io::Result<()> {
-        if self.0.keeps_locks() { Ok(()) } else { self.0.file.close() }
+        if self.leaves_locks() { Ok(()) } else { self.inner.file.close() }
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        if self.0.keeps_locks() {
+        if self.leaves_locks() {
             return Ok(true);
         }
-        self.0.file.try_lock_range(start, end)
+        self.inner.file.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(
@@ -190,32 +217,47 @@ impl StorageBackend for Careful {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.0.file.try_lock_shared_range(start, end)
+        self.inner.file.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.file.lock_range(start, end)
+        self.inner.file.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.file.lock_shared_range(start, end)
+        self.inner.file.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        if self.0.keeps_locks() {
+        if self.leaves_locks() {
             return Ok(());
         }
-        self.0.file.unlock_range(start, end)
+        self.inner.file.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.file.query_lock_range(start, end)
+        self.inner.file.query_lock_range(start, end)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_over_neither_reads_nor_writes() {
+        let place = tempfile::tempfile().unwrap();
+        let first = Careful::ours(place).unwrap();
+        first.set_len(4).unwrap();
+        let second = first.anew();
+        let mut out = [0; 4];
+        assert!(first.read(0, &mut out).is_err() && first.write(0, b"old!").is_err());
+        assert!(first.set_len(0).is_err() && first.sync_data().is_err() && first.len().is_err());
+        first.close().unwrap();
+        second.write(0, b"new!").unwrap();
+        second.read(0, &mut out).unwrap();
+        assert_eq!(out, *b"new!");
+    }
 
     #[test]
     fn what_overlaps_is_copied() {

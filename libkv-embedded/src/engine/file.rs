@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use libkv_core::{Error, Result};
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::Database;
 
 use super::careful::Careful;
+use super::guarded::Guarded;
 use super::opening::{self, Failed};
 use super::tables::{self, DUE, FLOOR, LOG, Moment, OWNED, REVISION, SET_ASIDE, Writing};
 use super::{FileView, Id, Path, Record};
@@ -21,6 +22,8 @@ const LOOK_AT_ONCE: Duration = Duration::from_millis(1);
 /// How long a reader waits for the writer to notice that the file failed. What takes long, which is
 /// mending it, comes after.
 const NOTICE: Duration = Duration::from_secs(2);
+/// No file gets this far; there is room to count on.
+const LAST_REVISION: u64 = u64::MAX / 2;
 
 /// An opened file, which no other process can open meanwhile.
 pub(crate) struct File {
@@ -32,7 +35,7 @@ pub(crate) struct File {
 }
 
 enum Standing {
-    Open(Database, Careful),
+    Open(Guarded<Database>, Careful),
     /// It failed and could not be opened again yet, for this reason.
     Failed(Error, Careful),
     Closed,
@@ -61,8 +64,7 @@ impl File {
 
     /// Begins to write. There is one who does, the writer's thread.
     pub(crate) fn begin(&self) -> Result<Writing> {
-        let transaction = self.standing().database()?.begin_write();
-        Ok(Writing::new(transaction.map_err(|error| error::storage(error.into()))?))
+        Writing::begin(self.standing().database()?).map_err(error::storage)
     }
 
     /// The records as they are stored now.
@@ -72,7 +74,8 @@ impl File {
 
     /// What the state is made from.
     pub(crate) fn load(&self) -> Result<Loaded> {
-        Loaded::read(self.standing().database()?).map_err(error::storage)
+        let failed = |error| error::file(error, &self.path).in_operation(FILE, "open");
+        Loaded::read(self.standing().database()?).map_err(failed)
     }
 
     /// Reads one record as it is stored now.
@@ -159,12 +162,13 @@ impl File {
     /// Lets others open the file. Whoever still reads is told that it is closed.
     pub(crate) fn close(&self) {
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
-        let file = standing.file();
+        let Some(file) = standing.file() else {
+            return;
+        };
+        file.keep_locks();
         self.move_on();
         *standing = Standing::Closed;
-        if let Some(file) = file {
-            file.release_locks();
-        }
+        file.release_locks();
     }
 
     fn standing(&self) -> RwLockReadGuard<'_, Standing> {
@@ -173,7 +177,7 @@ impl File {
 }
 
 impl Standing {
-    fn database(&self) -> Result<&Database> {
+    fn database(&self) -> Result<&Guarded<Database>> {
         match self {
             Self::Open(database, _) => Ok(database),
             Self::Failed(error, _) => Err(error.clone()),
@@ -207,29 +211,25 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    fn read(database: &Database) -> Result<Self, redb::Error> {
-        let transaction = database.begin_read()?;
+    fn read(database: &Guarded<Database>) -> Result<Self, redb::Error> {
+        let transaction = tables::begin_read(database)?;
         let number = |name| tables::number(&transaction, name).map(Option::unwrap_or_default);
-        let mut due = Vec::new();
-        for entry in transaction.open_table(DUE)?.iter()? {
-            let (key, _) = entry?;
-            let (time, path) = key.value();
-            due.push((Time::from_nanos(time), path.into()));
-        }
+        let due = tables::all(&transaction, DUE, |(time, path), ()| {
+            (Time::from_nanos(time), Path::from(path))
+        })?;
+        let owners = tables::all(&transaction, OWNED, |(id, path), ()| (id, Path::from(path)))?;
         let mut owned: HashMap<Id, BTreeSet<Path>> = HashMap::new();
-        for entry in transaction.open_table(OWNED)?.iter()? {
-            let (key, _) = entry?;
-            let (id, path) = key.value();
-            owned.entry(id).or_default().insert(path.into());
+        for (id, path) in owners {
+            owned.entry(id).or_default().insert(path);
         }
-        let mut changes = Vec::new();
-        for entry in transaction.open_table(LOG)?.iter()? {
-            let (key, logged) = entry?;
-            changes.push(tables::change(key.value(), logged.value()));
+        let changes = tables::all(&transaction, LOG, tables::change)?;
+        let (revision, set_aside, floor) = (number(REVISION)?, number(SET_ASIDE)?, number(FLOOR)?);
+        let latest = changes.iter().map(|change| change.revision).fold(floor, u64::max);
+        if latest > revision || revision.max(set_aside) > LAST_REVISION {
+            return Err(redb::Error::Corrupted("its revisions do not belong together".to_owned()));
         }
-        let revision = number(REVISION)?;
-        let history = History::load(number(FLOOR)?, changes);
-        Ok(Self { revision, set_aside: number(SET_ASIDE)?, owned, due, history })
+        let history = History::load(floor, changes);
+        Ok(Self { revision, set_aside, owned, due, history })
     }
 
     /// The revision after which nothing was given out by the process before.

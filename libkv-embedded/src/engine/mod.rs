@@ -2,6 +2,7 @@
 
 mod careful;
 mod file;
+mod guarded;
 mod memory;
 mod opening;
 mod tables;

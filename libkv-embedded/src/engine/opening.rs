@@ -5,9 +5,10 @@ use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path as FilePath, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableHandle};
+use redb::{Builder, Database, TableHandle};
 
 use super::careful::Careful;
+use super::guarded::Guarded;
 use super::tables::{self, FORMAT, META};
 use crate::error;
 
@@ -43,7 +44,7 @@ enum Found {
 }
 
 /// A file that was opened, and redb's use of it.
-pub(super) type Opened = (Careful, Database);
+pub(super) type Opened = (Careful, Guarded<Database>);
 
 /// Opens a file, which is made where there is none yet.
 pub(super) fn open_or_make(path: &FilePath) -> Result<Opened, Failed> {
@@ -54,8 +55,8 @@ pub(super) fn open_or_make(path: &FilePath) -> Result<Opened, Failed> {
 }
 
 /// Opens a file once more that is open already, after redb gave up on it.
-pub(super) fn open_again(file: &Careful, path: &FilePath) -> Result<Database, Failed> {
-    database(file.clone(), path)
+pub(super) fn open_again(file: &Careful, path: &FilePath) -> Result<Guarded<Database>, Failed> {
+    database(file.anew(), path)
 }
 
 fn look(path: &FilePath) -> Result<Found, Failed> {
@@ -98,19 +99,23 @@ fn open(path: &FilePath) -> Result<Opened, Failed> {
     Ok((careful, database))
 }
 
-fn database(file: Careful, path: &FilePath) -> Result<Database, Failed> {
-    let opened = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file);
+fn database(file: Careful, path: &FilePath) -> Result<Guarded<Database>, Failed> {
+    let opened = Guarded::new(|| {
+        Ok(Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file)?)
+    });
     opened.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => Failed::Held,
-        error => error::file(error.into(), path).into(),
+        redb::Error::DatabaseAlreadyOpen => Failed::Held,
+        error => error::file(error, path).into(),
     })
 }
 
-fn check_format(database: &Database, path: &FilePath) -> Result<(), Failed> {
+fn check_format(database: &Guarded<Database>, path: &FilePath) -> Result<(), Failed> {
     let format = || -> Result<Option<u64>, redb::Error> {
-        let transaction = database.begin_read()?;
-        let mut names = transaction.list_tables()?;
-        if !names.any(|table| table.name() == META.name()) {
+        let transaction = tables::begin_read(database)?;
+        let is_ours = transaction.call(|transaction| {
+            Ok(transaction.list_tables()?.any(|table| table.name() == META.name()))
+        })?;
+        if !is_ours {
             return Ok(None);
         }
         tables::number(&transaction, FORMAT)

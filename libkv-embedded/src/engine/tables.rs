@@ -6,10 +6,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 use libkv_core::Result;
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
-    TableDefinition, WriteTransaction,
+    AccessGuard, Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    Table, TableDefinition, Value, WriteTransaction,
 };
 
+use super::guarded::Guarded;
 use super::{Engine, Owner, Path, Record, Span, Visit};
 use crate::error;
 use crate::machine::{Change, Time};
@@ -39,33 +40,83 @@ type Stored<'a> = (u64, u8, u64, &'a [u8]);
 type Logged<'a> = (bool, bool, u8, u64, &'a [u8]);
 
 /// Makes the tables of a new file.
-pub(crate) fn begin_file(database: &Database, format: u64) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert(FORMAT, format)?;
-    transaction.open_table(RECORDS)?;
-    transaction.open_table(DUE)?;
-    transaction.open_table(OWNED)?;
-    transaction.open_table(LOG)?;
-    Ok(transaction.commit()?)
+pub(crate) fn begin_file(database: &Guarded<Database>, format: u64) -> Result<(), redb::Error> {
+    let transaction = database.make(|database| Ok(database.begin_write()?))?;
+    let mut tables = Tables::open(&transaction)?;
+    set(&mut tables.meta, FORMAT, format)?;
+    tables.finish()?;
+    transaction.end(|transaction| Ok(transaction.commit()?))
+}
+
+pub(crate) fn begin_read(
+    database: &Guarded<Database>,
+) -> Result<Guarded<ReadTransaction>, redb::Error> {
+    database.make(|database| Ok(database.begin_read()?))
 }
 
 /// A number of the file's own.
 pub(crate) fn number(
-    transaction: &ReadTransaction,
+    transaction: &Guarded<ReadTransaction>,
     name: &str,
 ) -> Result<Option<u64>, redb::Error> {
-    Ok(transaction.open_table(META)?.get(name)?.map(|number| number.value()))
+    number_in(&open_to_read(transaction, META)?, name)
+}
+
+/// All of a table, each entry as `take` makes it.
+pub(crate) fn all<K: Key + 'static, V: Value + 'static, T>(
+    transaction: &Guarded<ReadTransaction>,
+    table: TableDefinition<'_, K, V>,
+    take: impl Fn(K::SelfType<'_>, V::SelfType<'_>) -> T,
+) -> Result<Vec<T>, redb::Error> {
+    open_to_read(transaction, table)?.call(|table| {
+        let mut all = Vec::new();
+        for entry in table.iter()? {
+            let (key, value) = entry?;
+            all.push(take(key.value(), value.value()));
+        }
+        Ok(all)
+    })
+}
+
+fn open_to_read<K: Key + 'static, V: Value + 'static>(
+    transaction: &Guarded<ReadTransaction>,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Guarded<ReadOnlyTable<K, V>>, redb::Error> {
+    transaction.make(|transaction| Ok(transaction.open_table(table)?))
+}
+
+fn open_to_write<'t, K: Key + 'static, V: Value + 'static>(
+    transaction: &'t Guarded<WriteTransaction>,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Guarded<Table<'t, K, V>>, redb::Error> {
+    transaction.make(|transaction| Ok(transaction.open_table(table)?))
+}
+
+fn number_in(
+    meta: &Guarded<impl ReadableTable<&'static str, u64>>,
+    name: &str,
+) -> Result<Option<u64>, redb::Error> {
+    meta.call(|meta| Ok(meta.get(name)?.map(|number| number.value())))
+}
+
+fn set(
+    meta: &mut Guarded<Table<'_, &'static str, u64>>,
+    name: &str,
+    number: u64,
+) -> Result<(), redb::Error> {
+    meta.make_mut(|meta| Ok(meta.insert(name, number)?))?.close()
 }
 
 /// A write on its way: done, and then committed or dropped.
 pub(crate) struct Writing {
-    transaction: WriteTransaction,
+    transaction: Guarded<WriteTransaction>,
     dirty: bool,
 }
 
 impl Writing {
-    pub(crate) fn new(transaction: WriteTransaction) -> Self {
-        Self { transaction, dirty: false }
+    pub(crate) fn begin(database: &Guarded<Database>) -> Result<Self, redb::Error> {
+        let transaction = database.make(|database| Ok(database.begin_write()?))?;
+        Ok(Self { transaction, dirty: false })
     }
 
     pub(crate) fn work(&mut self, work: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
@@ -81,8 +132,10 @@ impl Writing {
             return Ok(());
         }
         let commit = || -> Result<(), redb::Error> {
-            self.transaction.open_table(META)?.insert(REVISION, revision)?;
-            Ok(self.transaction.commit()?)
+            let mut meta = open_to_write(&self.transaction, META)?;
+            set(&mut meta, REVISION, revision)?;
+            meta.close()?;
+            self.transaction.end(|transaction| Ok(transaction.commit()?))
         };
         commit().map_err(failed)
     }
@@ -96,50 +149,54 @@ impl fmt::Debug for Writing {
 
 /// The tables, opened for the length of a batch.
 pub(crate) struct Tables<'t> {
-    meta: Table<'t, &'static str, u64>,
-    records: Table<'t, &'static str, Stored<'static>>,
-    due: Table<'t, (u64, &'static str), ()>,
-    owned: Table<'t, (u64, &'static str), ()>,
-    log: Table<'t, (u64, &'static str), Logged<'static>>,
+    meta: Guarded<Table<'t, &'static str, u64>>,
+    records: Guarded<Table<'t, &'static str, Stored<'static>>>,
+    due: Guarded<Table<'t, (u64, &'static str), ()>>,
+    owned: Guarded<Table<'t, (u64, &'static str), ()>>,
+    log: Guarded<Table<'t, (u64, &'static str), Logged<'static>>>,
     set_aside: u64,
     floor: Option<u64>,
     dirty: bool,
 }
 
 impl<'t> Tables<'t> {
-    fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
-        let meta = transaction.open_table(META)?;
-        let set_aside = meta.get(SET_ASIDE)?.map_or(0, |number| number.value());
+    fn open(transaction: &'t Guarded<WriteTransaction>) -> Result<Self, redb::Error> {
+        let meta = open_to_write(transaction, META)?;
+        let set_aside = number_in(&meta, SET_ASIDE)?.unwrap_or_default();
         Ok(Self {
             meta,
-            records: transaction.open_table(RECORDS)?,
-            due: transaction.open_table(DUE)?,
-            owned: transaction.open_table(OWNED)?,
-            log: transaction.open_table(LOG)?,
+            records: open_to_write(transaction, RECORDS)?,
+            due: open_to_write(transaction, DUE)?,
+            owned: open_to_write(transaction, OWNED)?,
+            log: open_to_write(transaction, LOG)?,
             set_aside,
             floor: None,
             dirty: false,
         })
     }
 
-    /// Drops what the log need not keep any more.
+    /// Drops what the log need not keep any more, and closes the tables, which is when what they
+    /// became is noted for the commit.
     fn finish(mut self) -> Result<(), redb::Error> {
-        let Some(floor) = self.floor else {
-            return Ok(());
-        };
-        self.meta.insert(FLOOR, floor)?;
-        self.log.retain_in(..(floor + 1, ""), |_, _| false)?;
-        Ok(())
+        if let Some(floor) = self.floor {
+            set(&mut self.meta, FLOOR, floor)?;
+            self.log.call_mut(|log| Ok(log.retain_in(..(floor + 1, ""), |_, _| false)?))?;
+        }
+        self.meta.close()?;
+        self.records.close()?;
+        self.due.close()?;
+        self.owned.close()?;
+        self.log.close()
     }
 
     fn forget_owner(&mut self, path: &str, owner: Owner) -> Result<(), redb::Error> {
         match owner {
             Owner::Nobody => {}
             Owner::Until(time) => {
-                self.due.remove((time.nanos(), path))?;
+                self.due.make_mut(|due| Ok(due.remove((time.nanos(), path))?))?.close()?;
             }
             Owner::Session(id) | Owner::Guard(id) => {
-                self.owned.remove((id, path))?;
+                self.owned.make_mut(|owned| Ok(owned.remove((id, path))?))?.close()?;
             }
         }
         Ok(())
@@ -148,30 +205,25 @@ impl<'t> Tables<'t> {
     fn insert(&mut self, path: &str, record: &Record) -> Result<Option<Owner>, redb::Error> {
         let (kind, number) = owner_to_numbers(record.owner);
         let stored = (record.revision, kind, number, &*record.value);
-        let old = self.records.insert(path, stored)?.map(|old| {
-            let (_, kind, number, _) = old.value();
-            owner_from_numbers(kind, number)
-        });
+        let old = self.records.make_mut(|records| Ok(records.insert(path, stored)?))?;
+        let old = owner_in(old)?;
         if let Some(old) = old {
             self.forget_owner(path, old)?;
         }
         match record.owner {
             Owner::Nobody => {}
             Owner::Until(time) => {
-                self.due.insert((time.nanos(), path), ())?;
+                self.due.make_mut(|due| Ok(due.insert((time.nanos(), path), ())?))?.close()?;
             }
             Owner::Session(id) | Owner::Guard(id) => {
-                self.owned.insert((id, path), ())?;
+                self.owned.make_mut(|owned| Ok(owned.insert((id, path), ())?))?.close()?;
             }
         }
         Ok(old)
     }
 
     fn take(&mut self, path: &str) -> Result<Option<Owner>, redb::Error> {
-        let old = self.records.remove(path)?.map(|old| {
-            let (_, kind, number, _) = old.value();
-            owner_from_numbers(kind, number)
-        });
+        let old = owner_in(self.records.make_mut(|records| Ok(records.remove(path)?))?)?;
         if let Some(old) = old {
             self.forget_owner(path, old)?;
         }
@@ -205,8 +257,8 @@ impl Engine for Tables<'_> {
         let value: &[u8] = change.record.as_ref().map_or(&[], |record| &record.value);
         let logged = (change.existed, change.record.is_some(), kind, number, value);
         let key = (change.revision, &*change.path);
-        self.log.insert(key, logged).map_err(|error| failed(error.into()))?;
-        Ok(())
+        let old = self.log.make_mut(|log| Ok(log.insert(key, logged)?));
+        old.and_then(Guarded::close).map_err(failed)
     }
 
     fn forget(&mut self, floor: u64) -> Result<()> {
@@ -220,23 +272,22 @@ impl Engine for Tables<'_> {
         }
         self.set_aside = revision + LOT;
         self.dirty = true;
-        self.meta.insert(SET_ASIDE, self.set_aside).map_err(|error| failed(error.into()))?;
-        Ok(())
+        set(&mut self.meta, SET_ASIDE, self.set_aside).map_err(failed)
     }
 }
 
 /// The records of one moment, for readers. It begins like every use of a table of redb's with some
 /// effort, and is shared.
 pub(crate) struct Moment {
-    records: ReadOnlyTable<&'static str, Stored<'static>>,
+    records: Guarded<ReadOnlyTable<&'static str, Stored<'static>>>,
     revision: u64,
 }
 
 impl Moment {
-    pub(crate) fn now(database: &Database) -> Result<Self, redb::Error> {
-        let transaction = database.begin_read()?;
+    pub(crate) fn now(database: &Guarded<Database>) -> Result<Self, redb::Error> {
+        let transaction = begin_read(database)?;
         let revision = number(&transaction, REVISION)?.unwrap_or_default();
-        Ok(Self { records: transaction.open_table(RECORDS)?, revision })
+        Ok(Self { records: open_to_read(&transaction, RECORDS)?, revision })
     }
 
     /// The revision of the last write.
@@ -260,26 +311,49 @@ impl fmt::Debug for Moment {
 }
 
 fn get(
-    records: &impl ReadableTable<&'static str, Stored<'static>>,
+    records: &Guarded<impl ReadableTable<&'static str, Stored<'static>>>,
     path: &str,
 ) -> Result<Option<Record>, redb::Error> {
-    let found = records.get(path)?;
-    Ok(found.map(|found| record(found.value())))
+    records.call(|records| Ok(records.get(path)?.map(|found| record(found.value()))))
 }
 
 fn scan(
-    records: &impl ReadableTable<&'static str, Stored<'static>>,
+    records: &Guarded<impl ReadableTable<&'static str, Stored<'static>>>,
     span: &Span,
     visit: Visit<'_>,
 ) -> Result<(), redb::Error> {
-    for entry in records.range::<&str>((span.start(), Bound::Unbounded))? {
-        let (path, stored) = entry?;
-        let path = path.value();
-        if !span.holds(path) || !visit(path.into(), record(stored.value())) {
+    let range = (span.start(), Bound::Unbounded);
+    let mut entries = records.make(|records| Ok(records.range::<&str>(range)?))?;
+    let mut next = || {
+        entries.call_mut(|entries| {
+            let Some((path, stored)) = entries.next().transpose()? else {
+                return Ok(None);
+            };
+            let path = path.value();
+            Ok(span.holds(path).then(|| (Path::from(path), record(stored.value()))))
+        })
+    };
+    // Who visits is not guarded: a panic there is none of redb's.
+    while let Some((path, record)) = next()? {
+        if !visit(path, record) {
             break;
         }
     }
     Ok(())
+}
+
+/// The owner in a record that gives way; its end is a part of what was done to the table.
+fn owner_in(
+    old: Guarded<Option<AccessGuard<'_, Stored<'static>>>>,
+) -> Result<Option<Owner>, redb::Error> {
+    let owner = old.call(|old| {
+        Ok(old.as_ref().map(|old| {
+            let (_, kind, number, _) = old.value();
+            owner_from_numbers(kind, number)
+        }))
+    })?;
+    old.close()?;
+    Ok(owner)
 }
 
 fn record((revision, kind, number, value): Stored<'_>) -> Record {
