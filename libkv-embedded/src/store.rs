@@ -84,6 +84,7 @@ impl EmbeddedStore {
     pub async fn open(config: EmbeddedConfig) -> Result<Self> {
         let runtime = current_runtime()?;
         let address = config.place.url().into();
+        let place = config.place.clone();
         let (machine, backend) = match config.place {
             Place::Memory => (Machine::in_memory(&runtime), MEM),
             Place::File(path) => {
@@ -96,7 +97,8 @@ impl EmbeddedStore {
                 (machine, FILE)
             }
         };
-        let handle = Handle::open(machine, backend, address, config.root, &runtime).await?;
+        let opening = Handle::open(machine, backend, address, config.root, &runtime);
+        let handle = opening.await.map_err(|error| unbegun(error, &place))?;
         Ok(Self { handle })
     }
 
@@ -358,6 +360,17 @@ impl EmbeddedStore {
                 .with_detail(format!("a compare with {other:?}"))),
         }
     }
+}
+
+/// A file whose first use failed, which the error is to name.
+fn unbegun(error: Error, place: &Place) -> Error {
+    let Place::File(path) = place else {
+        return error;
+    };
+    Error::new(error.kind(), FILE, "open")
+        .with_detail(format!("{}: the first write to it failed", path.display()))
+        .with_transient(error.is_transient())
+        .with_source(error)
 }
 
 fn check_value(bytes: usize, backend: BackendName, operation: &'static str) -> Result<()> {
