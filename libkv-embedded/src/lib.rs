@@ -5,6 +5,7 @@ mod engine;
 mod error;
 mod handle;
 mod holder;
+mod limits;
 mod list;
 mod lock;
 mod machine;

@@ -1,15 +1,14 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use libkv_core::{
     BackendName, Capabilities, Compare, Condition, DeleteOptions, DeleteTreeOptions, Error,
     ErrorKind, EventStream, Expect, Fence, GetOptions, Key, KvPair, Lifetime, ListOptions,
-    LockOptions, LockSession, PairStream, Result, StateWatch, Store, TtlLimits, Txn, TxnOutcome,
-    TxnWrite, Version, WatchOptions, WatchTarget, WriteOptions,
+    LockOptions, LockSession, PairStream, Result, StateWatch, Store, Txn, TxnOutcome, TxnWrite,
+    Version, WatchOptions, WatchTarget, WriteOptions,
 };
 use tokio::runtime;
 
@@ -17,21 +16,12 @@ use crate::config::encoded;
 use crate::engine::{File, Path, Record, Span};
 use crate::error::{FILE, MEM};
 use crate::handle::Handle;
+use crate::limits::{check_value, key_limits, limits, lock_limits};
 use crate::list::Listing;
 use crate::lock::EmbeddedLock;
 use crate::machine::{Check, Commit, DeleteTree, Life, Machine, Write};
 use crate::watch::Watch;
 use crate::{EmbeddedConfig, Place};
-
-const MAX_VALUE_BYTES: usize = 1 << 20;
-const MAX_TXN_OPS: usize = 128;
-const MAX_TXN_BYTES: usize = 4 << 20;
-const SHORTEST_TTL: Duration = Duration::from_millis(1);
-const SHORTEST_LOCK_TTL: Duration = Duration::from_millis(100);
-const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-const DEFAULT_LOCK_TTL: Duration = Duration::from_secs(15);
-/// Room for a process that is busy when something is due.
-const TTL_SLACK: Duration = Duration::from_secs(1);
 
 /// The embedded store: the contract in one process.
 ///
@@ -371,22 +361,6 @@ fn unbegun(error: Error, place: &Place) -> Error {
         .with_detail(format!("{}: the first write to it failed", path.display()))
         .with_transient(error.is_transient())
         .with_source(error)
-}
-
-fn check_value(bytes: usize, backend: BackendName, operation: &'static str) -> Result<()> {
-    limits().check_value(bytes, backend, operation)
-}
-
-fn limits() -> Capabilities {
-    Capabilities::new(MAX_VALUE_BYTES, MAX_TXN_OPS, MAX_TXN_BYTES)
-}
-
-fn key_limits() -> TtlLimits {
-    TtlLimits::new(SHORTEST_TTL, LONGEST_TTL, SHORTEST_TTL, TTL_SLACK)
-}
-
-fn lock_limits() -> TtlLimits {
-    TtlLimits::new(SHORTEST_LOCK_TTL, LONGEST_TTL, DEFAULT_LOCK_TTL, TTL_SLACK)
 }
 
 fn current_runtime() -> Result<runtime::Handle> {

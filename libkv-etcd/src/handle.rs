@@ -19,9 +19,10 @@ use crate::cluster::{Call, Cluster, Way};
 use crate::endpoint::{Connection, Lane};
 use crate::error::ETCD;
 use crate::hub::Hub;
-use crate::lease::{self, seconds};
+use crate::lease::{self, Lease, seconds};
 use crate::names::{Names, is_lock_node};
 use crate::session::HandleSession;
+use crate::spare::Spares;
 
 /// The server's limit of a request, less what keys and fences in it may take.
 pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 19;
@@ -52,6 +53,8 @@ pub(crate) struct Handle {
     /// Whose turn it is to read a page of a watch's state. Nobody who waits for a consumer has one.
     pub(crate) snapshots: Semaphore,
     closed: watch::Sender<bool>,
+    /// Leases for the next locks.
+    pub(crate) spares: Spares,
     /// The leases of locks, with the deadlines of those that are held.
     locks: Mutex<HashMap<i64, Option<Deadline>>>,
     /// Leases that nobody needs any more.
@@ -84,6 +87,7 @@ impl Handle {
             snapshots: Semaphore::new(SNAPSHOTS),
             cluster,
             closed: watch::Sender::new(false),
+            spares: Spares::default(),
             locks: Mutex::default(),
             retired,
             shortest_ttl: AtomicU64::new(USUAL_SHORTEST_TTL.as_secs()),
@@ -221,6 +225,16 @@ impl Handle {
         self.locks().remove(&lease);
     }
 
+    /// Takes back the lease of a lock that was given back.
+    pub(crate) fn spare(&self, lease: Lease) {
+        let left = self.spares.keep(lease);
+        left.into_iter().for_each(|lease| self.retire(lease.id));
+        if *self.closed.borrow() {
+            // It came too late for whoever closed the handle.
+            self.spares.drain().into_iter().for_each(|lease| self.retire(lease));
+        }
+    }
+
     /// Ends a lease in the background, that nothing depends on any more.
     pub(crate) fn retire(&self, lease: i64) {
         let _ = self.retired.send(lease);
@@ -232,7 +246,8 @@ impl Handle {
             let mut locks = self.locks();
             self.closed.send_replace(true);
             locks.values().flatten().for_each(Deadline::expire);
-            locks.drain().map(|(lease, _)| lease).collect()
+            let locks = locks.drain().map(|(lease, _)| lease);
+            locks.chain(self.spares.drain()).collect()
         };
         self.hub.end();
         let deadline = Instant::now() + self.cluster.operation_timeout;
@@ -254,6 +269,13 @@ impl Handle {
 
     fn locks(&self) -> MutexGuard<'_, HashMap<i64, Option<Deadline>>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What nobody needs any more is ended by a task that runs already.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.spares.drain().into_iter().for_each(|lease| self.retire(lease));
     }
 }
 

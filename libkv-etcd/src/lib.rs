@@ -18,6 +18,7 @@ mod pages;
 mod queue;
 mod request;
 mod session;
+mod spare;
 mod store;
 mod watch;
 

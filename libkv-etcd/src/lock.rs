@@ -1,3 +1,5 @@
+mod node;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -5,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use libkv_core::{
-    Backoff, Deadline, Error, ErrorKind, Fence, FencingToken, Held, Key, LockSession, Result,
-    SessionState, Wait,
+    Deadline, Error, ErrorKind, Fence, FencingToken, Held, Key, LockSession, Result, SessionState,
+    Wait,
 };
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use self::node::{Watching, changed, watch_over};
 use crate::error::ETCD;
 use crate::handle::Handle;
 use crate::hub::{Subscription, closed};
@@ -23,8 +26,6 @@ const LOCK: &str = "lock";
 const NODE_CHANGES: usize = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The server's kind of a deletion (`Event.EventType` in its `kv.proto`).
-const DELETE: i32 = 1;
 
 /// One attempt at a lock.
 pub(crate) struct EtcdLock {
@@ -62,13 +63,32 @@ impl EtcdLock {
         Instant::now() + self.handle.cluster.operation_timeout
     }
 
+    /// Takes the lock with a spare lease of the handle, or with a new one. A spare may be gone: the
+    /// server then did nothing, and says so.
     async fn take(&mut self, wait: Wait) -> Result<Possession> {
         let begun = Instant::now();
+        while let Some(spare) = self.handle.spares.take(self.whole_ttl()) {
+            if let Err(closed) = self.begin(spare.id) {
+                self.handle.retire(spare.id);
+                return Err(closed);
+            }
+            let node = self.watch_node(spare.id);
+            if let Some(held) = self.take_with(spare, node, wait, begun).await? {
+                return Ok(held);
+            }
+            self.abandon();
+        }
+        let (lease, node) = self.granted().await?;
+        let gone = self.error(ErrorKind::Timeout, "its lease was ended by others");
+        self.take_with(lease, node, wait, begun).await?.ok_or(gone)
+    }
+
+    /// Gets a lease of this lock's own, and watches the node that goes with it.
+    async fn granted(&mut self) -> Result<(Lease, Subscription)> {
         let (seconds, deadline) = (seconds(self.ttl), self.deadline());
-        let (mut lease, mut node) = loop {
+        let (lease, node) = loop {
             let id = Purpose::Lock.new_id();
-            self.handle.note_lock(id, LOCK)?;
-            self.lease_id = Some(id);
+            self.begin(id)?;
             // The server watches the node before it is made. Both are on their way together.
             let node = self.watch_node(id);
             let cluster = &self.handle.cluster;
@@ -76,11 +96,40 @@ impl EtcdLock {
                 break (lease, node);
             }
             // The number is somebody's, whose lease is not ours to end.
-            self.lease_id = None;
-            self.handle.forget_lock(id);
+            self.abandon();
         };
-        let id = lease.id;
         self.handle.check_granted(self.ttl, lease.ttl(), LOCK)?;
+        Ok((lease, node))
+    }
+
+    /// The time to live that a lease of this lock has.
+    fn whole_ttl(&self) -> Duration {
+        Duration::from_secs(u64::try_from(seconds(self.ttl)).unwrap_or_default())
+    }
+
+    /// Notes the lease before anything depends on it.
+    fn begin(&mut self, lease: i64) -> Result<()> {
+        self.handle.note_lock(lease, LOCK)?;
+        self.lease_id = Some(lease);
+        Ok(())
+    }
+
+    /// Forgets a lease that is not ours.
+    fn abandon(&mut self) {
+        if let Some(lease) = self.lease_id.take() {
+            self.handle.forget_lock(lease);
+        }
+    }
+
+    /// Joins the queue with a lease, and waits; none where the server does not know the lease.
+    async fn take_with(
+        &self,
+        mut lease: Lease,
+        mut node: Subscription,
+        wait: Wait,
+        begun: Instant,
+    ) -> Result<Option<Possession>> {
+        let id = lease.id;
         // Kept alive while it waits, which may be long.
         let mut unsure = false;
         let outcome = tokio::select! {
@@ -94,16 +143,18 @@ impl EtcdLock {
             () = self.handle.closing() => Err(closed(LOCK)),
         };
         let (place, value) = match outcome {
+            Ok(None) => return Ok(None),
+            Ok(Some(taken)) => taken,
             // Nobody knows whether somebody else holds it.
             Err(error) if unsure && error.kind() == ErrorKind::CannotLock => {
                 return Err(self.error(ErrorKind::Timeout, "the server does not answer"));
             }
-            outcome => outcome?,
+            Err(error) => return Err(error),
         };
         self.handle.hub.saw(place.revision);
         let valid_until = Deadline::at(lease.life.deadline());
         self.handle.note_held(id, &valid_until);
-        Ok(Possession { place, value, lease, node, valid_until })
+        Ok(Some(Possession { place, value, lease, node, valid_until }))
     }
 
     fn watch_node(&self, lease: i64) -> Subscription {
@@ -111,14 +162,14 @@ impl EtcdLock {
     }
 
     /// Joins the queue, and waits until nobody is in front. Returns the place and the revision of
-    /// the value.
+    /// the value; none where the server does not know the lease.
     async fn wait_in_queue(
         &self,
         lease: i64,
         wait: Wait,
         begun: Instant,
         node: &mut Subscription,
-    ) -> Result<(Place, Option<i64>)> {
+    ) -> Result<Option<(Place, Option<i64>)>> {
         let value = self.value.as_ref();
         self.opened(node).await?;
         loop {
@@ -127,10 +178,11 @@ impl EtcdLock {
                 _ => self.queue.join(lease, value, self.deadline()).await?,
             };
             let place = match joined {
+                Joined::Unknown => return Ok(None),
                 Joined::Busy => return Err(self.busy()),
                 Joined::First(place) => {
                     let written = value.map(|_| place.revision);
-                    return Ok((place, written));
+                    return Ok(Some((place, written)));
                 }
                 Joined::Behind(place, None) => place,
                 Joined::Behind(_, Some(_)) if wait == Wait::Never => return Err(self.busy()),
@@ -151,10 +203,10 @@ impl EtcdLock {
                 }
             };
             let Some(value) = value else {
-                return Ok((place, None));
+                return Ok(Some((place, None)));
             };
             if let Some(revision) = self.queue.write_value(&place, value, self.deadline()).await? {
-                return Ok((place, Some(revision)));
+                return Ok(Some((place, Some(revision))));
             }
         }
     }
@@ -203,24 +255,6 @@ impl EtcdLock {
 
     fn busy(&self) -> Error {
         self.error(ErrorKind::CannotLock, "somebody else holds it")
-    }
-}
-
-/// Whether a watch goes on.
-#[derive(Debug, PartialEq, Eq)]
-enum Watching {
-    On,
-    /// It was cut off, and what follows comes only to another.
-    Over,
-}
-
-/// Waits until the watched node may have changed.
-async fn changed(watch: &mut Subscription) -> Result<Watching> {
-    match watch.next().await {
-        Note::Failed(error) => Err(error),
-        Note::Closed => Err(closed(LOCK)),
-        Note::Lagged | Note::Compacted | Note::Rewound => Ok(Watching::Over),
-        Note::Change(_) | Note::Opened { .. } | Note::Level => Ok(Watching::On),
     }
 }
 
@@ -278,8 +312,12 @@ impl LockSession for EtcdLock {
             return revoke(&self.handle.cluster, id, self.deadline()).await;
         };
         let left = self.queue.leave(&held.place, held.value, self.deadline()).await;
-        // The lease is of no use any more, whatever came of it.
-        self.handle.retire(id);
+        if matches!(left, Ok(true)) {
+            self.handle.spare(held.lease);
+        } else {
+            // Whatever is left goes with the lease.
+            self.handle.retire(id);
+        }
         match left {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.error(ErrorKind::LockLost, "its node was gone")),
@@ -305,52 +343,5 @@ fn not_taken(error: Error) -> Error {
             }
         }
         _ => error,
-    }
-}
-
-/// Watches the node of a lock that is held, and returns why it is not any more.
-async fn watch_over(
-    handle: &Handle,
-    queue: &Queue,
-    place: &Place,
-    node: &mut Subscription,
-) -> &'static str {
-    loop {
-        match node.next().await {
-            Note::Change(event) => {
-                let kv = event.kv.as_ref();
-                let newer = kv.is_some_and(|kv| kv.mod_revision > place.revision);
-                match (newer, event.r#type == DELETE) {
-                    (true, true) => return "its node was deleted by others",
-                    (true, false) => return "its node was overwritten by others",
-                    // The word that the node was made is late, and nothing is missing.
-                    (false, _) => continue,
-                }
-            }
-            Note::Rewound => return "the server's history went back",
-            Note::Closed => return "its handle was closed",
-            // The lease says when it ends; without the right to watch nobody else does.
-            Note::Failed(_) => return std::future::pending().await,
-            Note::Lagged => node.listen_again(),
-            Note::Compacted => {
-                *node = handle.hub.open(Span::one(place.node.clone()), NODE_CHANGES);
-            }
-            Note::Opened { .. } => {}
-            Note::Level => continue,
-        }
-        // Something may have been missed, so the node is looked at, until there is an answer.
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        loop {
-            let deadline = Instant::now() + handle.cluster.operation_timeout;
-            match queue.look(place, deadline).await {
-                Ok(None) => return "its node was deleted by others",
-                Ok(Some(_)) => break,
-                Err(error) => {
-                    let key = String::from_utf8_lossy(&place.node);
-                    tracing::warn!(backend = %ETCD, %key, %error, "the lock's node cannot be read");
-                    sleep(backoff.next_jittered()).await;
-                }
-            }
-        }
     }
 }

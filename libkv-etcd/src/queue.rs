@@ -8,7 +8,7 @@ use etcd_client::{
 use libkv_core::Result;
 use tokio::time::Instant;
 
-use crate::cluster::{Call, Cluster, Way};
+use crate::cluster::{Call, Cluster, Failure, Way};
 use crate::endpoint::{Connection, Lane};
 use crate::names::{Span, is_lock_node};
 
@@ -48,6 +48,8 @@ pub(crate) enum Joined {
     Behind(Place, Option<Vec<u8>>),
     /// Somebody is in front, and nothing was done.
     Busy,
+    /// The server does not know the lease, and nothing was done.
+    Unknown,
 }
 
 impl Queue {
@@ -73,7 +75,9 @@ impl Queue {
         deadline: Instant,
     ) -> Result<Joined> {
         let (make, look) = (self.make(lease), self.youngest(None, LOOK));
-        let response = self.attempt(lease, value, vec![make, look], deadline).await?;
+        let Some(response) = self.attempt(lease, value, vec![make, look], deadline).await? else {
+            return Ok(Joined::Unknown);
+        };
         let place = self.place(lease, &response);
         if response.succeeded() {
             return Ok(Joined::First(place));
@@ -90,7 +94,9 @@ impl Queue {
         deadline: Instant,
     ) -> Result<Joined> {
         let look = self.youngest(None, LOOK);
-        let response = self.attempt(lease, value, vec![look], deadline).await?;
+        let Some(response) = self.attempt(lease, value, vec![look], deadline).await? else {
+            return Ok(Joined::Unknown);
+        };
         let place = self.place(lease, &response);
         if response.succeeded() {
             return Ok(Joined::First(place));
@@ -104,19 +110,24 @@ impl Queue {
         }
     }
 
-    /// Takes the lock where nothing is below the key, and else does something other.
+    /// Takes the lock where nothing is below the key, and else does something other; none where the
+    /// server does not know the lease.
     async fn attempt(
         &self,
         lease: i64,
         value: Option<&Bytes>,
         other: Vec<TxnOp>,
         deadline: Instant,
-    ) -> Result<TxnResponse> {
+    ) -> Result<Option<TxnResponse>> {
         let bound = Some(PutOptions::new().with_lease(lease));
         let write = |value: &Bytes| TxnOp::put(self.name.clone(), value.to_vec(), bound);
         let first: Vec<_> = [self.make(lease)].into_iter().chain(value.map(write)).collect();
         let txn = Txn::new().when([self.is_alone()]).and_then(first).or_else(other);
-        self.exchange(txn, Way::Write, deadline).await
+        let call = Self::call(Way::Write, deadline);
+        match self.send(&txn, &call).await {
+            Err(failure) if failure.fault.is_lease_gone() => Ok(None),
+            sent => sent.map(Some).map_err(|failure| failure.into_error(&call)),
+        }
     }
 
     fn make(&self, lease: i64) -> TxnOp {
@@ -226,12 +237,20 @@ impl Queue {
     }
 
     async fn exchange(&self, txn: Txn, way: Way, deadline: Instant) -> Result<TxnResponse> {
-        let call = Call { operation: LOCK, lane: Lane::Calls, way, deadline };
-        let exchange = self.cluster.call(&call, |at: Connection| {
+        let call = Self::call(way, deadline);
+        self.send(&txn, &call).await.map_err(|failure| failure.into_error(&call))
+    }
+
+    fn call(way: Way, deadline: Instant) -> Call {
+        Call { operation: LOCK, lane: Lane::Calls, way, deadline }
+    }
+
+    async fn send(&self, txn: &Txn, call: &Call) -> Result<TxnResponse, Failure> {
+        let sending = self.cluster.call(call, |at: Connection| {
             let txn = txn.clone();
             async move { at.kv().txn(txn).await }
         });
-        exchange.await.map_err(|failure| failure.into_error(&call))
+        sending.await
     }
 }
 

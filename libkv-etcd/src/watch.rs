@@ -1,17 +1,15 @@
+mod patience;
 mod told;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_client::proto::{PbEvent, PbKeyValue};
 use futures_core::Stream;
 use futures_util::stream::unfold;
-use libkv_core::{
-    Backoff, Error, Event, Key, Picture, Result, ResyncReason, WatchOptions, WatchTarget, diff,
-};
-use tokio::time::sleep;
+use libkv_core::{Event, Key, Picture, Result, ResyncReason, WatchOptions, WatchTarget, diff};
 
+use self::patience::Patience;
 use self::told::{Deleted, Told};
 use crate::error::ETCD;
 use crate::handle::Handle;
@@ -22,8 +20,6 @@ use crate::names::Span;
 use crate::pages::{NoPage, Pages, RawPage};
 
 const WATCH: &str = "watch";
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The server's kind of a deletion (`Event.EventType` in its `kv.proto`).
 const DELETE: i32 = 1;
 
@@ -378,27 +374,6 @@ impl Watch {
             let key = self.key();
             tracing::warn!(backend = %ETCD, %key, count, "names that are no keys were skipped");
         }
-    }
-}
-
-/// Goes on after failures that pass.
-struct Patience(Backoff);
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self(Backoff::new(PAUSE, LONGEST_PAUSE))
-    }
-}
-
-impl Patience {
-    /// Waits before the next try, or gives the error back where trying does not help.
-    async fn after(&mut self, error: Error, key: &Key) -> Result<()> {
-        if !error.is_transient() {
-            return Err(error);
-        }
-        tracing::warn!(backend = %ETCD, %key, %error, "the watch waits for the server");
-        sleep(self.0.next_jittered()).await;
-        Ok(())
     }
 }
 

@@ -45,7 +45,9 @@ fn assert_busy(attempt: Result<LockGuard>) {
 fn a_node_is_what_etcdctl_makes() {
     run(Plain, "etcd::locks", |f| async move {
         let etcdctl = etcdctl().await;
-        let guard = take(&*f.store, "ours").await.expect("the lock is free");
+        let options = LockOptions::default().with_ttl(Duration::from_secs(60));
+        let lock = f.store.new_lock("ours", options).expect("a key");
+        let guard = lock.lock().await.expect("the lock is free");
         let mut theirs = etcdctl.lock(&name(&f, "theirs"), 300).await;
         let told = taken(&mut theirs).await;
         for (lock, node) in [("ours", guard.fence().node()), ("theirs", &*told)] {
@@ -57,16 +59,59 @@ fn a_node_is_what_etcdctl_makes() {
             assert!(stored.lease != 0 && stored.value.is_empty(), "{stored:?}");
             assert_eq!(stored.created, stored.changed);
             let (granted, keys) = etcdctl.lease(&format!("{:x}", stored.lease)).await;
-            assert_eq!((granted, keys), (300, vec![stored.name.clone()]));
+            let expected = if lock == "ours" { 60 } else { 300 };
+            assert_eq!((granted, keys), (expected, vec![stored.name.clone()]));
         }
         let stored = etcdctl.get(guard.fence().node()).await.expect("the lock is held");
         assert_eq!(guard.token().get(), stored.created);
         let lease = format!("{:x}", stored.lease);
         guard.unlock().await.expect("the lock is held");
         assert_eq!(etcdctl.below(&name(&f, "ours")).await, []);
-        f.soon("the end of the lease", async { while etcdctl.has_lease(&lease).await {} }).await;
+        // The handle keeps the lease for its next lock, and ends it with itself.
+        assert!(etcdctl.has_lease(&lease).await);
+        f.store.close().await.expect("the server is told");
+        assert!(!etcdctl.has_lease(&lease).await);
         theirs.interrupt().await;
     });
+}
+
+/// A lease is used again by the next lock of its handle and by nobody else meanwhile, and one that
+/// is gone is replaced.
+#[test]
+fn the_next_lock_has_the_lease_of_one_that_was_given_back() {
+    run(Plain, "etcd::locks", |f| async move {
+        let etcdctl = etcdctl().await;
+        let lock = f.store.new_lock("lock", LockOptions::default()).expect("a key");
+        let other = f.store.new_lock("other", LockOptions::default()).expect("a key");
+        let lease_of = async |guard: &LockGuard| {
+            etcdctl.get(guard.fence().node()).await.expect("the lock is held").lease
+        };
+        let first = lock.lock().await.expect("the lock is free");
+        let (lease, fence) = (lease_of(&first).await, first.fence());
+        let beside = other.lock().await.expect("the lock is free");
+        assert_ne!(lease_of(&beside).await, lease);
+        first.unlock().await.expect("the lock is held");
+
+        let second = lock.lock().await.expect("the lock is free");
+        assert_eq!(lease_of(&second).await, lease);
+        assert!(second.token() > fence.token());
+        // The node has the name that it had, and the first guard's writes are refused all the same.
+        let late = f.store.put_opts(&key("late"), "1".into(), fenced(&fence)).await;
+        assert_eq!(late.expect_err("that lock was given back").kind(), ErrorKind::LockLost);
+        let valid = f.store.put_opts(&key("valid"), "1".into(), fenced(&second.fence())).await;
+        valid.expect("this lock is held");
+        second.unlock().await.expect("the lock is held");
+
+        etcdctl.run(&["lease", "revoke", &format!("{lease:x}")]).await;
+        let third = lock.lock().await.expect("the lock is free");
+        assert_ne!(lease_of(&third).await, lease);
+        third.unlock().await.expect("the lock is held");
+        beside.unlock().await.expect("the lock is held");
+    });
+}
+
+fn fenced(fence: &libkv_core::Fence) -> WriteOptions {
+    WriteOptions::default().with_fence(fence.clone())
 }
 
 #[test]
