@@ -1,9 +1,24 @@
 #![doc = include_str!("../README.md")]
 
-#[allow(dead_code, reason = "the store that calls the client comes next")]
 mod client;
+mod commit;
 mod config;
-#[allow(dead_code, reason = "the store that reports the errors comes next")]
 mod error;
+mod handle;
+mod hub;
+mod kept;
+mod kinds;
+mod list;
+mod lock;
+mod mailbox;
+mod names;
+mod owner;
+mod request;
+mod rights;
+mod session;
+mod spare;
+mod store;
+mod watch;
 
 pub use self::config::ConsulConfig;
+pub use self::store::ConsulStore;
