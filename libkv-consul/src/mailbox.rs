@@ -66,12 +66,23 @@ impl Mailbox {
             inner.changes += changes.len();
             inner.notes.extend(changes.iter().cloned().map(Note::Change));
         } else {
-            inner.notes.retain(|note| !matches!(note, Note::Change(_) | Note::Level { .. }));
-            inner.changes = 0;
-            inner.lagging = true;
-            inner.notes.push_back(Note::Lagged);
+            inner.lag();
         }
         wake(inner);
+    }
+
+    /// Says that there were more changes than anybody takes.
+    pub(crate) fn lag(&self) {
+        let mut inner = self.inner();
+        if !inner.lagging {
+            inner.lag();
+        }
+        wake(inner);
+    }
+
+    /// How many changes it holds.
+    pub(crate) fn capacity(&self) -> usize {
+        self.inner().capacity
     }
 
     /// Says up to where all has been said. Of several in a row the last one counts.
@@ -114,6 +125,16 @@ impl Mailbox {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Drops what waits, since the state must be looked at anyway.
+    fn lag(&mut self) {
+        self.notes.retain(|note| !matches!(note, Note::Change(_) | Note::Level { .. }));
+        self.changes = 0;
+        self.lagging = true;
+        self.notes.push_back(Note::Lagged);
     }
 }
 

@@ -272,49 +272,75 @@ impl Watch {
         }
         let call = self.call();
         let pairs = self.handle.pairs(named, Mode::Consistent, &call).await?;
+        let known = match &self.phase {
+            Phase::Snapshot(Snapshot { old: Some(old), .. }) => {
+                // What is beyond this part comes up with a later one.
+                let last = pairs.last().map(|pair| &pair.key);
+                let passed = old.iter().filter(|(key, _)| last.is_some_and(|last| *key <= last));
+                let mut known: Picture =
+                    passed.map(|(key, version)| (key.clone(), *version)).collect();
+                self.keep_hidden(&mut known, &pairs, &call).await?;
+                Some(known)
+            }
+            _ => None,
+        };
         self.picture.extend(pairs.iter().map(|pair| (pair.key.clone(), pair.version)));
         let Phase::Snapshot(snapshot) = &mut self.phase else {
             return Ok(());
         };
-        match &mut snapshot.old {
-            None if snapshot.silent => {}
-            None => self.ready.extend(pairs.into_iter().map(Event::Put)),
-            Some(old) if !pairs.is_empty() => {
-                // What is beyond this part comes up with a later one.
-                let last = pairs.last().map(|pair| &pair.key);
-                let mut rest = last.map_or_else(Picture::new, |last| old.split_off(last));
-                old.extend(last.and_then(|last| rest.remove_entry(last)));
-                let passed = std::mem::replace(old, rest);
-                let (known, gone) = split(passed, &pairs);
+        match (&mut snapshot.old, known) {
+            (Some(old), Some(known)) => {
+                if let Some(last) = pairs.last() {
+                    *old = old.split_off(&last.key);
+                    old.remove(&last.key);
+                }
                 self.ready.extend(diff(&known, &pairs, self.index));
-                // Said at the end, when it is sure that it is not only hidden.
-                old.extend(gone);
             }
-            Some(_) => {}
+            _ if snapshot.silent => {}
+            _ => self.ready.extend(pairs.into_iter().map(Event::Put)),
         }
         self.note_foreign(foreign);
         Ok(())
     }
 
-    /// What was told and did not come up is gone.
-    async fn end_snapshot(&mut self, call: &Call) -> Result<()> {
-        let Phase::Snapshot(snapshot) = &mut self.phase else {
+    /// Takes what was told and is there all the same out of what is gone. It is an error where it
+    /// is there and may not be read any more.
+    async fn keep_hidden(
+        &mut self,
+        known: &mut Picture,
+        pairs: &[KvPair],
+        call: &Call,
+    ) -> Result<()> {
+        if !matches!(self.target, WatchTarget::Tree(_)) {
             return Ok(());
-        };
-        let gone = snapshot.old.take().unwrap_or_default();
-        if let WatchTarget::Tree(dir) = &self.target {
-            if !snapshot.any {
-                self.handle.rights.demand(&self.handle.names.below(dir), call).await?;
-            }
-            let names: Vec<String> = gone.keys().map(|key| self.handle.names.name(key)).collect();
-            if let Err(error) = self.handle.rights.look_for(&names, call).await {
-                if let Phase::Snapshot(snapshot) = &mut self.phase {
-                    snapshot.old = Some(gone);
-                }
-                return Err(error);
+        }
+        let came_up = |key: &Key| pairs.binary_search_by(|pair| pair.key.cmp(key)).is_ok();
+        let gone = known.keys().filter(|key| !came_up(key));
+        let gone: Vec<String> = gone.map(|key| self.handle.names.name(key)).collect();
+        let there = self.handle.rights.look_for(&gone, call).await?;
+        for name in there {
+            // Somebody put it meanwhile, which the feed tells.
+            if let Some((key, version)) =
+                self.handle.names.key(&name).and_then(|key| known.remove_entry(&key))
+            {
+                self.picture.insert(key, version);
             }
         }
-        // One that is there again comes with the feed.
+        Ok(())
+    }
+
+    /// What was told and did not come up is gone.
+    async fn end_snapshot(&mut self, call: &Call) -> Result<()> {
+        let Phase::Snapshot(snapshot) = &self.phase else {
+            return Ok(());
+        };
+        let mut gone = snapshot.old.clone().unwrap_or_default();
+        if let WatchTarget::Tree(dir) = &self.target
+            && !snapshot.any
+        {
+            self.handle.rights.demand(&self.handle.names.below(dir), call).await?;
+        }
+        self.keep_hidden(&mut gone, &[], call).await?;
         self.ready.extend(diff(&gone, [], self.index));
         self.level(self.index);
         Ok(())
@@ -374,10 +400,4 @@ impl Watch {
             tracing::warn!(backend = %CONSUL, %key, count, "names that are no keys were skipped");
         }
     }
-}
-
-/// Parts what was told into what came up in a part of the state and what did not.
-fn split(passed: Picture, pairs: &[KvPair]) -> (Picture, Picture) {
-    let came_up = |key: &Key| pairs.binary_search_by(|pair| pair.key.cmp(key)).is_ok();
-    passed.into_iter().partition(|(key, _)| came_up(key))
 }

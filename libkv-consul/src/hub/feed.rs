@@ -88,6 +88,24 @@ impl Feed {
         }
     }
 
+    /// Has nobody hear what there was too much of.
+    fn lag(&self) {
+        let inner = self.inner();
+        let first = inner.stage != Stage::Changes;
+        for listener in inner.listeners.iter().filter(|listener| listener.whole || !first) {
+            listener.mailbox.lag();
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.inner().stage == Stage::Changes
+    }
+
+    fn largest_capacity(&self) -> usize {
+        let inner = self.inner();
+        inner.listeners.iter().map(|listener| listener.mailbox.capacity()).max().unwrap_or_default()
+    }
+
     fn level(&self, index: u64) {
         let mut inner = self.inner();
         let first = std::mem::replace(&mut inner.stage, Stage::Changes) != Stage::Changes;
@@ -240,17 +258,15 @@ impl<'a> Looking<'a> {
         let index = next.unwrap_or_default();
         self.notice_rewind(next);
         self.turn = self.turn.wrapping_add(1);
+        let mut found = Found { most: self.feed.largest_capacity(), ..Found::default() };
         let mut entries = answer.body;
         let idle = client.operation_timeout();
-        loop {
-            let batch = entries.next(idle).await.map_err(|failure| self.failed(failure))?;
-            let Some(batch) = batch else { break };
-            let changes: Vec<_> =
-                batch.into_iter().filter_map(|entry| self.changed(entry, index)).collect();
-            self.feed.add(&changes);
+        while let Some(batch) = entries.next(idle).await.map_err(|failure| self.failed(failure))? {
+            batch.into_iter().for_each(|entry| self.compare(entry, index, &mut found));
         }
         drop(entries);
-        self.tell_gone(index).await?;
+        self.find_gone(index, &mut found).await?;
+        self.tell(found);
         self.index = next;
         self.feed.level(index);
         Ok(())
@@ -270,46 +286,79 @@ impl<'a> Looking<'a> {
         }
     }
 
-    /// Takes an entry; none if it is as before.
-    fn changed(&mut self, entry: Entry, index: u64) -> Option<Arc<Change>> {
-        let turn = self.turn;
-        if let Some(mark) = self.picture.get_mut(&entry.name) {
-            mark.turn = turn;
-            if mark.modified == entry.modify_index {
-                return None;
+    /// Compares an entry with what it was.
+    fn compare(&mut self, entry: Entry, index: u64, found: &mut Found) {
+        let known = self.picture.get_mut(&entry.name).map(|mark| {
+            mark.turn = self.turn;
+            mark.modified
+        });
+        if known != Some(entry.modify_index) {
+            found.states.push((entry.name.clone(), entry.modify_index));
+            if found.states.len() <= found.most {
+                let (name, entry) = (entry.name.clone(), Some(entry));
+                found.puts.push(Arc::new(Change { name, entry, index }));
             }
-            mark.modified = entry.modify_index;
-        } else {
-            let mark = Mark { modified: entry.modify_index, turn };
-            self.picture.insert(entry.name.clone(), mark);
         }
-        let (name, entry) = (entry.name.clone(), Some(entry));
-        Some(Arc::new(Change { name, entry, index }))
     }
 
-    /// Says what did not come up any more, once it is sure that it is not only hidden.
-    async fn tell_gone(&mut self, index: u64) -> Result<()> {
-        let turn = self.turn;
-        let missing = self.picture.iter().filter(|(_, mark)| mark.turn != turn);
-        let mut missing: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
+    /// Finds what did not come up any more, once it is sure that it is not only hidden.
+    async fn find_gone(&self, index: u64, found: &mut Found) -> Result<()> {
+        // Of one name the server says that it may not be read.
+        let Span::Prefix(prefix) = &self.feed.span else {
+            let gone = self.picture.iter().filter(|(_, mark)| mark.turn != self.turn);
+            found.gone(gone.map(|(name, _)| name.clone()), index);
+            return Ok(());
+        };
         let call = self.call();
-        if let Span::Prefix(prefix) = &self.feed.span
-            && self.picture.is_empty()
-        {
+        if self.picture.is_empty() && found.states.is_empty() {
             self.shared.rights.demand(prefix, &call).await?;
         }
-        // Of one name the server says that it may not be read.
-        if matches!(self.feed.span, Span::Prefix(_)) {
-            let found = self.shared.rights.look_for(&missing, &call).await?;
-            missing.retain(|name| !found.contains(name));
-        }
+        let missing = self.picture.iter().filter(|(_, mark)| mark.turn != self.turn);
+        let mut missing: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
+        let there = self.shared.rights.look_for(&missing, &call).await?;
+        missing.retain(|name| !there.contains(name));
         missing.sort_unstable();
-        let mut changes = Vec::with_capacity(missing.len());
-        for name in missing {
-            self.picture.remove(&name);
-            changes.push(Arc::new(Change { name, entry: None, index }));
-        }
-        self.feed.add(&changes);
+        found.gone(missing.into_iter(), index);
         Ok(())
+    }
+
+    /// Says what is different. Deletions come first, since nobody knows when they were: after the
+    /// newest put of an answer all of it has been said.
+    fn tell(&mut self, mut found: Found) {
+        let many = found.states.len() + found.gone.len() > found.most;
+        for change in &found.gone {
+            self.picture.remove(&change.name);
+        }
+        let turn = self.turn;
+        for (name, modified) in found.states {
+            self.picture.insert(name, Mark { modified, turn });
+        }
+        if many {
+            return self.feed.lag();
+        }
+        if self.feed.is_live() {
+            let modified =
+                |change: &Arc<Change>| change.entry.as_ref().map_or(0, |entry| entry.modify_index);
+            found.puts.sort_by_key(modified);
+        }
+        found.gone.append(&mut found.puts);
+        self.feed.add(&found.gone);
+    }
+}
+
+/// What is different in an answer.
+#[derive(Debug, Default)]
+struct Found {
+    /// How many changes anybody who listens takes at once. There is no use in keeping more.
+    most: usize,
+    gone: Vec<Arc<Change>>,
+    puts: Vec<Arc<Change>>,
+    /// The index of each name that is new or changed.
+    states: Vec<(String, u64)>,
+}
+
+impl Found {
+    fn gone(&mut self, names: impl Iterator<Item = String>, index: u64) {
+        self.gone.extend(names.map(|name| Arc::new(Change { name, entry: None, index })));
     }
 }
