@@ -8,11 +8,13 @@
 #![allow(clippy::unwrap_used, reason = "this is for tests")]
 
 pub(crate) mod certificates;
+pub(crate) mod consul;
 pub(crate) mod container;
 pub(crate) mod etcd;
 pub(crate) mod exec;
 mod http;
 mod image;
+mod network;
 mod ports;
 pub(crate) mod proxy;
 mod reaper;

@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where anything is missing")]
 
+mod consul;
 mod proxies;
+mod reaping;
 mod servers;

@@ -1,6 +1,7 @@
 //! The contract, held against every backend of this workspace.
 
 mod child;
+mod consul;
 mod embedded;
 mod etcd;
 mod file;

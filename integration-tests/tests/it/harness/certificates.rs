@@ -19,6 +19,19 @@ pub(crate) struct Issued {
     pub(crate) key: String,
 }
 
+/// What a server needs to speak TLS to its clients.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    /// The authority that signed the server's certificate, and those of clients where they need one.
+    pub(crate) authority: String,
+    /// The server's certificate, for the name or address that clients connect to, and for
+    /// `localhost`. Where clients need one, the server uses it to talk to itself, and so do the
+    /// programs in its container.
+    pub(crate) server: Issued,
+    /// Whether clients need a certificate.
+    pub(crate) client_certificates: bool,
+}
+
 impl Authority {
     /// Makes an authority that nobody trusts yet.
     pub(crate) fn new() -> Self {

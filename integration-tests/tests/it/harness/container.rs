@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use testcontainers::bollard::models::{
-    NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
+    EndpointIpamConfig, EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest,
 };
 use testcontainers::bollard::query_parameters::{LogsOptionsBuilder, StopContainerOptionsBuilder};
 use testcontainers::core::{IntoContainerPort, Mount};
@@ -38,6 +38,14 @@ pub(super) struct Recipe {
     pub(super) in_memory: Option<&'static str>,
 }
 
+/// Where a container is to be found in a network.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum At<'a> {
+    Any,
+    Name(&'a str),
+    Address(&'a str),
+}
+
 /// A container, which is removed when this is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Container {
@@ -49,22 +57,12 @@ pub(crate) struct Container {
 
 /// The name of a network or container, unique on this machine.
 pub(super) fn unique_name(what: &str) -> String {
-    format!("libkv-{}-{what}-{:08x}", REAPER.run(), fastrand::u32(..))
+    format!("libkv-{}-{what}-{:08x}", run(), fastrand::u32(..))
 }
 
-/// Makes a network without a way out of it.
-pub(super) async fn make_network(name: String) {
-    on_harness(async move {
-        let labels = [(LABEL.to_owned(), REAPER.run().to_owned())].into();
-        let network = NetworkCreateRequest {
-            name,
-            internal: Some(true),
-            labels: Some(labels),
-            ..Default::default()
-        };
-        docker().await.create_network(network).await.expect("a network can be made");
-    })
-    .await;
+/// The name of this run, which everything is labelled with.
+pub(super) fn run() -> &'static str {
+    REAPER.run()
 }
 
 impl Container {
@@ -150,10 +148,20 @@ impl Container {
         state.and_then(|state| state.running).unwrap_or(false)
     }
 
-    pub(super) async fn connect(&self, network: &str, alias: Option<&str>) {
-        let aliases = alias.map(|alias| vec![alias.to_owned()]);
-        let endpoint =
-            testcontainers::bollard::models::EndpointSettings { aliases, ..Default::default() };
+    /// Joins a network, by a name there or at an address of its own.
+    pub(super) async fn connect(&self, network: &str, at: At<'_>) {
+        let mut endpoint = EndpointSettings::default();
+        match at {
+            At::Any => {}
+            At::Name(name) => endpoint.aliases = Some(vec![name.to_owned()]),
+            At::Address(address) => {
+                let config = EndpointIpamConfig {
+                    ipv4_address: Some(address.to_owned()),
+                    ..Default::default()
+                };
+                endpoint.ipam_config = Some(config);
+            }
+        }
         let request =
             NetworkConnectRequest { container: self.id.clone(), endpoint_config: Some(endpoint) };
         let network = network.to_owned();
@@ -191,7 +199,7 @@ impl Recipe {
         let image = GenericImage::new(name, tag).with_entrypoint(self.program);
         let mut request = image
             .with_cmd(self.args.iter().map(|arg| fill(arg, ports)))
-            .with_label(LABEL, REAPER.run())
+            .with_label(LABEL, run())
             .with_startup_timeout(Duration::from_secs(60))
             .with_host_config_modifier(|host| {
                 // Servers without a password are for this machine only.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 pub(crate) use self::cluster::Cluster;
-pub(crate) use self::options::{Options, Tls};
+pub(crate) use self::options::Options;
+pub(crate) use super::certificates::Tls;
 use super::container::Container;
 use super::exec::{Output, Running};
 use super::{http, image, on_harness};

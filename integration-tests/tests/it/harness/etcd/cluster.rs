@@ -4,12 +4,9 @@ use futures_util::future::join_all;
 
 use super::options::Member;
 use super::{Options, PATIENCE, PAUSE, Server};
-use crate::harness::container::{make_network, unique_name};
+use crate::harness::container::{At, unique_name};
+use crate::harness::network::{self, OUTSIDE};
 use crate::harness::on_harness;
-
-/// The network that every machine with Docker has. It knows no names, so that members which are
-/// cut off from each other do not find one another by this way.
-const OUTSIDE: &str = "bridge";
 
 /// Several servers that are one store. Members reach each other by a network of their own.
 #[derive(Debug)]
@@ -28,7 +25,7 @@ impl Cluster {
     /// Starts a cluster of such members.
     pub(crate) async fn start_with(members: usize, options: Options) -> Self {
         let network = unique_name("peers");
-        make_network(network.clone()).await;
+        network::make(network.clone()).await;
         let names: Vec<_> = (0..members).map(|_| unique_name("etcd")).collect();
         let urls: Vec<_> = names.iter().map(|name| format!("{name}=http://{name}:2380")).collect();
         let starting = names.iter().map(|name| {
@@ -38,7 +35,7 @@ impl Cluster {
             async move {
                 let server = Server::start_unready(options).await;
                 // Its ports are published where it first has a way out.
-                server.container.connect(OUTSIDE, None).await;
+                server.container.connect(OUTSIDE, At::Any).await;
                 server
             }
         });
@@ -64,7 +61,8 @@ impl Cluster {
 
     /// Lets a member that was cut off reach the others again.
     pub(crate) async fn rejoin(&self, index: usize) {
-        self.members[index].container.connect(&self.network, Some(&self.names[index])).await;
+        let name = At::Name(&self.names[index]);
+        self.members[index].container.connect(&self.network, name).await;
     }
 
     /// Waits until some member that answers says that it leads, and says which.

@@ -1,4 +1,4 @@
-use crate::harness::certificates::Issued;
+use crate::harness::certificates::Tls;
 use crate::harness::container::Recipe;
 
 /// The ports inside: for clients, and for health and metrics.
@@ -15,19 +15,6 @@ pub(crate) struct Options {
     tls: Option<Tls>,
     in_memory: bool,
     member: Option<Member>,
-}
-
-/// What a server needs to speak TLS to its clients.
-#[derive(Debug, Clone)]
-pub(crate) struct Tls {
-    /// The authority that signed the server's certificate, and those of clients where they need one.
-    pub(crate) authority: String,
-    /// The server's certificate, for the name or address that clients connect to, and for
-    /// `localhost`. Where clients need one, the server uses it to talk to itself, and so does
-    /// `etcdctl` in its container.
-    pub(crate) server: Issued,
-    /// Whether clients need a certificate.
-    pub(crate) client_certificates: bool,
 }
 
 /// A place in a cluster.

@@ -1,0 +1,262 @@
+//! One agent, and the connections to it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use libkv_core::{Error, ErrorKind, Result};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Response, Url};
+use rustls::ClientConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::WATCH_CONNECTIONS;
+use super::request::Request;
+use super::token::Carried;
+use crate::config::ConsulConfig;
+use crate::error::{CONSUL, Failure, judge};
+
+/// A connection that nobody uses is given back to the agent after this.
+const IDLE: Duration = Duration::from_secs(60);
+/// A peer that is gone without a word is found by these, where a call waits long for its answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_TRIES: u32 = 3;
+/// How much of an answer is read that only explains a failure.
+const LONGEST_EXPLANATION: usize = 64 << 10;
+
+/// An agent. Calls and watches have connections of their own, so that neither takes the other's.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) address: String,
+    base: String,
+    calls: reqwest::Client,
+    watches: reqwest::Client,
+    /// Who may call now; the others wait in line. An agent drops what is over its limit of
+    /// connections, and what was sent on one is then lost.
+    pub(crate) turns: Arc<Semaphore>,
+}
+
+/// What an agent answers before the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) index: Option<u64>,
+    pub(crate) filtered: bool,
+}
+
+/// An answer whose body is still to come. It keeps its turn until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    pub(crate) head: Head,
+    pub(crate) response: Response,
+    pub(crate) turn: OwnedSemaphorePermit,
+}
+
+/// Which connections are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Calls,
+    Watches,
+}
+
+impl Agent {
+    /// Sends a request, and waits until the answer begins. What is no answer to it is a failure.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        lane: Lane,
+        turn: OwnedSemaphorePermit,
+        token: Option<&Carried>,
+        until: Instant,
+    ) -> Result<Coming, Failure> {
+        let (begun, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let (http, keepsake) = (self.http(request, token, &sent)?, sent);
+        let client = match lane {
+            Lane::Calls => &self.calls,
+            Lane::Watches => &self.watches,
+        };
+        let has_left = || request.body.is_none() || keepsake.load(Ordering::Acquire);
+        let response = match timeout_at(until, client.execute(http)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Failure::broken(error, has_left()).at(&self.address)),
+            Err(_) => return Err(Failure::silent(begun.elapsed(), has_left()).at(&self.address)),
+        };
+        let head = Head::of(&response);
+        let coming = Coming { head, response, turn };
+        if request.answers.contains(&head.status) {
+            return Ok(coming);
+        }
+        let retry_after = coming.response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let text = explanation(coming.response, until).await;
+        let retry_after = retry_after.map(Duration::from_secs);
+        let secret = token.map(|token| &token.secret);
+        Err(judge(head.status, &text, retry_after, secret).at(&self.address))
+    }
+
+    /// Prepares a request; `sent` becomes true when the first byte of it may leave.
+    fn http(
+        &self,
+        request: &Request,
+        token: Option<&Carried>,
+        sent: &Arc<AtomicBool>,
+    ) -> Result<reqwest::Request, Failure> {
+        let unusable = |error: String| Failure::unsent(ErrorKind::Other, error).at(&self.address);
+        let url = Url::parse(&format!("{}{}", self.base, request.target))
+            .map_err(|error| unusable(format!("no request can be made of it: {error}")))?;
+        let path_and_query = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        // A URL may be folded; another key than the one meant must never be asked for.
+        if path_and_query != request.target {
+            return Err(unusable("no URL can carry it".to_owned()));
+        }
+        let mut http = reqwest::Request::new(request.method.clone(), url);
+        if let Some(token) = token {
+            http.headers_mut().insert("x-consul-token", token.header.clone());
+        }
+        if let Some(body) = &request.body {
+            let json = reqwest::header::HeaderValue::from_static("application/json");
+            http.headers_mut().insert(CONTENT_TYPE, json);
+            let told = Told { body: Some(body.clone()), sent: sent.clone() };
+            *http.body_mut() = Some(reqwest::Body::wrap(told));
+        }
+        Ok(http)
+    }
+}
+
+impl Head {
+    fn of(response: &Response) -> Self {
+        let header = |name| response.headers().get(name)?.to_str().ok();
+        Self {
+            status: response.status().as_u16(),
+            index: header("x-consul-index").and_then(|index| index.parse().ok()),
+            filtered: header("x-consul-results-filtered-by-acls") == Some("true"),
+        }
+    }
+}
+
+/// What the agent says about a failure, as far as that comes.
+async fn explanation(mut response: Response, until: Instant) -> Vec<u8> {
+    let mut text = Vec::new();
+    while text.len() < LONGEST_EXPLANATION {
+        match timeout_at(until, response.chunk()).await {
+            Ok(Ok(Some(piece))) => text.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    text
+}
+
+/// A body that tells when it is taken. Until then nothing of the request has left: its head goes out
+/// with the first piece of its body.
+struct Told {
+    body: Option<Bytes>,
+    sent: Arc<AtomicBool>,
+}
+
+impl Body for Told {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.sent.store(true, Ordering::Release);
+        Poll::Ready(self.body.take().map(|body| Ok(Frame::data(body))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none()
+    }
+}
+
+/// Prepares the agents of a configuration. Nothing is connected yet.
+pub(crate) fn prepare(config: &ConsulConfig, tls: ClientConfig) -> Result<Vec<Agent>> {
+    let agents = config.agents().into_iter().zip(config.addresses());
+    agents.map(|((name, port), address)| prepare_one(config, &tls, name, port, address)).collect()
+}
+
+fn prepare_one(
+    config: &ConsulConfig,
+    tls: &ClientConfig,
+    name: String,
+    port: u16,
+    address: String,
+) -> Result<Agent> {
+    let scheme = if config.common.tls.is_some() { "https" } else { "http" };
+    let server_name = config.common.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+    let (authority, address) = match (&config.unix_socket, server_name) {
+        (Some(path), _) => ("localhost".to_owned(), path.display().to_string()),
+        (None, Some(server_name)) => (format!("{server_name}:{port}"), address),
+        (None, None) => (address.clone(), address),
+    };
+    let base = format!("{scheme}://{authority}");
+    let invalid =
+        |detail: String| Error::new(ErrorKind::InvalidConfig, CONSUL, "open").with_detail(detail);
+    let parsed = Url::parse(&base)
+        .map_err(|error| invalid(format!("{authority} cannot be used")).with_source(error))?;
+    if server_name.is_some() && parsed.domain().is_none() {
+        return Err(invalid(
+            "server_name is no name; an address in a certificate needs none".to_owned(),
+        ));
+    }
+    let client = |most_idle| {
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(concat!("libkv/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(config.common.connection_timeout)
+            .pool_max_idle_per_host(most_idle)
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEP_ALIVE)
+            .tcp_keepalive_interval(KEEP_ALIVE)
+            .tcp_keepalive_retries(KEEP_ALIVE_TRIES);
+        if server_name.is_some() {
+            builder = builder.dns_resolver(Arc::new(Fixed { name: name.clone(), port }));
+        }
+        #[cfg(unix)]
+        if let Some(path) = &config.unix_socket {
+            builder = builder.unix_socket(path.clone());
+        }
+        builder
+            .build()
+            .map_err(|error| invalid(format!("{address} cannot be used")).with_source(error))
+    };
+    let (calls, watches) = (client(config.max_connections)?, client(WATCH_CONNECTIONS)?);
+    let turns = Arc::new(Semaphore::new(config.max_connections));
+    Ok(Agent { address: address.clone(), base, calls, watches, turns })
+}
+
+/// Finds the agent where the URL has the name of its certificate instead of its own, so that the
+/// name is shown to the agent, too.
+struct Fixed {
+    name: String,
+    port: u16,
+}
+
+impl Resolve for Fixed {
+    fn resolve(&self, _: Name) -> Resolving {
+        let (name, port) = (self.name.clone(), self.port);
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name, port)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! Several operations that happen together or not at all.
+
+use std::fmt;
+use std::io;
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::entry::{Entry, Malformed, Raw};
+
+/// What a server takes as the body of a transaction, unless told otherwise.
+pub(crate) const LONGEST_BODY: usize = 512 << 10;
+
+/// One operation of a transaction.
+#[derive(Clone)]
+pub(crate) enum Op {
+    Set {
+        name: String,
+        value: Bytes,
+        flags: u64,
+    },
+    /// Writes the key and gives it to a session; fails if another has it.
+    Lock {
+        name: String,
+        value: Bytes,
+        flags: u64,
+        session: String,
+    },
+    /// Writes the key and takes it from a session; fails if it is not that one's.
+    Unlock {
+        name: String,
+        value: Bytes,
+        flags: u64,
+        session: String,
+    },
+    /// Fails if the key is absent.
+    Get {
+        name: String,
+    },
+    CheckIndex {
+        name: String,
+        index: u64,
+    },
+    /// An empty session stands for none. Fails if the key is absent.
+    CheckSession {
+        name: String,
+        session: String,
+    },
+    CheckNotExists {
+        name: String,
+    },
+    /// Deleting an absent key is nothing.
+    Delete {
+        name: String,
+    },
+    DeleteTree {
+        prefix: String,
+    },
+}
+
+impl Op {
+    fn name(&self) -> &str {
+        match self {
+            Self::Set { name, .. }
+            | Self::Lock { name, .. }
+            | Self::Unlock { name, .. }
+            | Self::Get { name }
+            | Self::CheckIndex { name, .. }
+            | Self::CheckSession { name, .. }
+            | Self::CheckNotExists { name }
+            | Self::Delete { name } => name,
+            Self::DeleteTree { prefix } => prefix,
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Set { .. } => "set",
+            Self::Lock { .. } => "lock",
+            Self::Unlock { .. } => "unlock",
+            Self::Get { .. } => "get",
+            Self::CheckIndex { .. } => "check-index",
+            Self::CheckSession { .. } => "check-session",
+            Self::CheckNotExists { .. } => "check-not-exists",
+            Self::Delete { .. } => "delete",
+            Self::DeleteTree { .. } => "delete-tree",
+        }
+    }
+
+    /// Whether it changes something. Consul takes a transaction without these for a read.
+    pub(crate) fn writes(&self) -> bool {
+        !matches!(
+            self,
+            Self::Get { .. }
+                | Self::CheckIndex { .. }
+                | Self::CheckSession { .. }
+                | Self::CheckNotExists { .. }
+        )
+    }
+
+    fn value(&self) -> Option<(&Bytes, u64)> {
+        match self {
+            Self::Set { value, flags, .. }
+            | Self::Lock { value, flags, .. }
+            | Self::Unlock { value, flags, .. } => Some((value, *flags)),
+            _ => None,
+        }
+    }
+
+    fn session(&self) -> Option<&str> {
+        match self {
+            Self::Lock { session, .. }
+            | Self::Unlock { session, .. }
+            | Self::CheckSession { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+}
+
+/// Shows the length of a value and never the value.
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.verb(), self.name())?;
+        if let Self::CheckIndex { index, .. } = self {
+            write!(f, " index {index}")?;
+        }
+        if let Some((value, flags)) = self.value() {
+            write!(f, " {} bytes flags {flags}", value.len())?;
+        }
+        match self.session() {
+            Some(session) => write!(f, " session {session:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Serialize for Op {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut one = serializer.serialize_struct("Op", 1)?;
+        one.serialize_field("KV", &Kv(self))?;
+        one.end()
+    }
+}
+
+struct Kv<'a>(&'a Op);
+
+impl Serialize for Kv<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut kv = serializer.serialize_struct("KV", 5)?;
+        kv.serialize_field("Verb", self.0.verb())?;
+        kv.serialize_field("Key", self.0.name())?;
+        if let Some((value, flags)) = self.0.value() {
+            kv.serialize_field("Value", &Base64(value))?;
+            kv.serialize_field("Flags", &flags)?;
+        }
+        if let Op::CheckIndex { index, .. } = self.0 {
+            kv.serialize_field("Index", index)?;
+        }
+        if let Some(session) = self.0.session() {
+            kv.serialize_field("Session", session)?;
+        }
+        kv.end()
+    }
+}
+
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
+}
+
+/// The body of a transaction.
+pub(crate) fn body(ops: &[Op]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(body_bytes(ops));
+    write(ops, &mut body);
+    body
+}
+
+/// How long the body of a transaction is.
+pub(crate) fn body_bytes(ops: &[Op]) -> usize {
+    let mut counted = Counted(0);
+    write(ops, &mut counted);
+    counted.0
+}
+
+fn write(ops: &[Op], to: impl io::Write) {
+    // Neither the operations nor what they are written to can fail.
+    let _ = serde_json::to_writer(to, ops);
+}
+
+struct Counted(usize);
+
+impl io::Write for Counted {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0 += piece.len();
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a transaction came to.
+#[derive(Debug)]
+pub(crate) enum TxnReply {
+    /// It happened. There is an entry for each operation that sets, locks, unlocks or gets, in their
+    /// order; only those that get have a value.
+    Done(Vec<Entry>),
+    /// Nothing happened, for these reasons.
+    Refused(Vec<Refusal>),
+}
+
+/// Why an operation was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Its place in the transaction.
+    pub(crate) op: usize,
+    /// The server's words.
+    pub(crate) what: String,
+}
+
+impl TxnReply {
+    pub(crate) fn parse(status: u16, body: &[u8]) -> Result<Self, Malformed> {
+        if status == 409 {
+            let reply: Errors = serde_json::from_slice(body)?;
+            let refusal = |error: RawError| Refusal { op: error.op_index, what: error.what };
+            return Ok(Self::Refused(reply.errors.into_iter().map(refusal).collect()));
+        }
+        let reply: Results<'_> = serde_json::from_slice(body)?;
+        // A transaction that only checks or deletes has no results at all.
+        let results = reply.results.unwrap_or_default();
+        let kvs = results.into_iter().filter_map(|result| result.kv);
+        Ok(Self::Done(kvs.map(Raw::into_entry).collect::<Result<_, _>>()?))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Results<'a> {
+    #[serde(borrow)]
+    results: Option<Vec<RawResult<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct RawResult<'a> {
+    #[serde(borrow, rename = "KV")]
+    kv: Option<Raw<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Errors {
+    errors: Vec<RawError>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawError {
+    op_index: usize,
+    what: String,
+}
