@@ -287,21 +287,18 @@ fn printable(body: &[u8], token: Option<&SecretString>) -> String {
 
 /// Trouble with TLS; trying again does not mend it.
 fn is_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| {
-        let io = cause.downcast_ref::<io::Error>();
-        cause.is::<rustls::Error>()
-            || io.is_some_and(|io| {
-                io.kind() == io::ErrorKind::InvalidData
-                    || io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-            })
-    })
+    causes(error).any(|cause| cause.is::<rustls::Error>())
 }
 
 /// An error and what caused it, outermost first.
 fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (**error).source())
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // Its source is that of the error it was made of, which would be passed over.
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+        None => error.source(),
+    })
 }
 
 const BROKEN: &str = "the connection broke; if the agent speaks TLS, write consuls://";

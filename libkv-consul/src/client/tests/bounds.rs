@@ -66,7 +66,7 @@ async fn many_callers_share_few_connections_and_none_is_lost() {
         .map(|caller| {
             let client = client.clone();
             tokio::spawn(async move {
-                let ops = [set(&caller.to_string(), "x")];
+                let ops = [delete(&caller.to_string())];
                 client.txn(&ops, true, Mode::Stale, &call()).await.map(drop)
             })
         })
@@ -83,7 +83,7 @@ async fn many_callers_share_few_connections_and_none_is_lost() {
 async fn a_call_whose_turn_does_not_come_in_time_sends_nothing() {
     let responder = Responder::start([Step::Silence]).await;
     let client = client(&[&responder], "?max_connections=1").await;
-    let ops = [set("a", "x")];
+    let ops = [delete("a")];
     let calls = |time| client.txn(&ops, true, Mode::Stale, time);
     let (long, short) = (within(2 * SHORT), within(SHORT));
     let (first, second) = tokio::join!(calls(&long), calls(&short));
@@ -97,7 +97,7 @@ async fn a_call_whose_time_is_over_sends_nothing() {
     let responder = Responder::start([answer(200, &[], "{}")]).await;
     let client = client(&[&responder], "").await;
     let over = within(Duration::ZERO);
-    let failure = client.txn(&[set("a", "x")], true, Mode::Stale, &over).await.unwrap_err();
+    let failure = client.txn(&[delete("a")], true, Mode::Stale, &over).await.unwrap_err();
     assert_eq!(failure.kind_for(true), ErrorKind::Timeout);
     assert!(responder.lines().is_empty());
 }
