@@ -79,9 +79,10 @@ pub(crate) struct Client {
 impl Client {
     /// Reads what a configuration names, and prepares the agents. Nothing is connected yet.
     pub(crate) async fn open(config: &ConsulConfig) -> Result<Self> {
+        let config = config.clone().checked()?;
         Ok(Self {
-            agents: Agents::prepare(config).await?,
-            datacenter: config.datacenter.clone(),
+            agents: Agents::prepare(&config).await?,
+            datacenter: config.datacenter,
             operation_timeout: config.common.operation_timeout,
         })
     }
@@ -123,10 +124,12 @@ impl Client {
         let request = if way == Way::Read { request.mode(mode) } else { request };
         let whole = self.call(request, call).await?;
         let status = whole.head.status;
-        whole.parsed(|body| TxnReply::parse(ops, status, body)).map_err(|failure| match status {
-            409 => failure.refused(),
-            _ => failure,
-        })
+        match whole.parsed(|body| TxnReply::parse(ops, status, body)) {
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => Err(Failure::withheld().at(&whole.address)),
+            Err(failure) if status == 409 => Err(failure.refused()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The address of the datacenter's leader, where there is one.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::name::{Alphabet, Place, encoded};
-use super::request::Request;
+use super::request::{Lane, Request};
 use super::{Answer, Call, Client, Entries, Entry, Mode, Op, Refusal, Span, TxnReply};
 use crate::error::{CONSUL, Failure};
 
@@ -98,7 +98,8 @@ impl Client {
         mode: Mode,
         call: &Call,
     ) -> Result<Answer<Entries>, Failure> {
-        let request = self.addressed(Request::kv(&place.path).flag("recurse").mode(mode));
+        let request = Request::kv(&place.path).lane(Lane::Lists).flag("recurse").mode(mode);
+        let request = self.addressed(request);
         let (coming, address) = self.agents.begin(&request, call).await?;
         let head = coming.head;
         let body = Entries::of(coming, place.only, address);
@@ -134,7 +135,7 @@ impl Client {
         wait: Duration,
         operation: &'static str,
     ) -> Result<Answer<Entries>, Failure> {
-        let mut request = Request::kv(&place.path);
+        let mut request = Request::kv(&place.path).lane(Lane::Watches);
         if place.recurse {
             request = request.flag("recurse");
         }

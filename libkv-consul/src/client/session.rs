@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Malformed;
-use super::request::{Request, Way};
+use super::request::{Lane, Request, Way};
 use super::{Call, Client, Mode};
 use crate::error::Failure;
 
@@ -34,7 +34,9 @@ impl Client {
         session: &NewSession,
         call: &Call,
     ) -> Result<String, Failure> {
-        let request = Request::put(Way::Write, "/v1/session/create").body(session.body());
+        let request = Request::put(Way::Write, "/v1/session/create")
+            .body(session.body())
+            .lane(Lane::Sessions);
         self.call(request, call).await?.parsed(created)
     }
 
@@ -44,7 +46,7 @@ impl Client {
         id: &str,
         call: &Call,
     ) -> Result<Option<Duration>, Failure> {
-        let request = Request::put(Way::Read, "/v1/session/renew").part(id);
+        let request = Request::put(Way::Read, "/v1/session/renew").part(id).lane(Lane::Sessions);
         let whole = self.call(request.answered_by(&[200, 404]), call).await?;
         if whole.head.status == 404 {
             return Ok(None);
@@ -58,20 +60,24 @@ impl Client {
 
     /// Ends a session. One that is gone is as good.
     pub(crate) async fn destroy_session(&self, id: &str, call: &Call) -> Result<(), Failure> {
-        let request = Request::put(Way::Read, "/v1/session/destroy").part(id);
+        let request = Request::put(Way::Read, "/v1/session/destroy").part(id).lane(Lane::Sessions);
         self.call(request, call).await.map(drop)
     }
 
-    /// Reads a session.
+    /// Reads a session. To a token without the right to, servers before 1.12 say that it is gone.
     pub(crate) async fn session(
         &self,
         id: &str,
         mode: Mode,
         call: &Call,
     ) -> Result<Option<SessionInfo>, Failure> {
-        let request = Request::get("/v1/session/info").part(id).mode(mode);
-        let found = self.call(request, call).await?.parsed(SessionInfo::parse_all)?;
-        Ok(found.into_iter().find(|session| session.id == id))
+        let request = Request::get("/v1/session/info").part(id).lane(Lane::Sessions).mode(mode);
+        let whole = self.call(request, call).await?;
+        let found = whole.parsed(SessionInfo::parse_all)?;
+        match found.into_iter().find(|session| session.id == id) {
+            None if whole.head.filtered => Err(Failure::withheld().at(&whole.address)),
+            session => Ok(session),
+        }
     }
 
     /// Reads all sessions of the datacenter.

@@ -1,5 +1,6 @@
 //! Several operations that happen together or not at all.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 
@@ -248,19 +249,22 @@ pub(crate) struct Refusal {
 }
 
 impl TxnReply {
-    /// Reads the answer to these operations.
-    pub(crate) fn parse(ops: &[Op], status: u16, body: &[u8]) -> Result<Self, Malformed> {
+    /// Reads the answer to these operations; none if it leaves out a result, as of a key that the
+    /// token may not read.
+    pub(crate) fn parse(ops: &[Op], status: u16, body: &[u8]) -> Result<Option<Self>, Malformed> {
         if status == 409 {
             let reply: Errors = serde_json::from_slice(body)?;
             let refusal = |error: RawError| Refusal { op: error.op_index, what: error.what };
-            return Ok(Self::Refused(reply.errors.into_iter().map(refusal).collect()));
+            return Ok(Some(Self::Refused(reply.errors.into_iter().map(refusal).collect())));
         }
         let reply: Results<'_> = serde_json::from_slice(body)?;
         let results = reply.results.unwrap_or_default();
         let kvs: Vec<_> = results.into_iter().filter_map(|result| result.kv).collect();
         let told: Vec<_> = ops.iter().filter(|op| op.result() != OpResult::None).collect();
-        if kvs.len() != told.len() {
-            return Err("another number of results than of operations".into());
+        match kvs.len().cmp(&told.len()) {
+            Ordering::Less => return Ok(None),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err("more results than operations".into()),
         }
         let mut entries = Vec::with_capacity(kvs.len());
         for (op, kv) in told.into_iter().zip(kvs) {
@@ -272,7 +276,7 @@ impl TxnReply {
                 entries.push(entry);
             }
         }
-        Ok(Self::Done(entries))
+        Ok(Some(Self::Done(entries)))
     }
 }
 
@@ -306,7 +310,7 @@ struct RawError {
 mod tests {
     use super::*;
 
-    fn parse(ops: &[Op], names: &[&str]) -> Result<TxnReply, Malformed> {
+    fn parse(ops: &[Op], names: &[&str]) -> Result<Option<TxnReply>, Malformed> {
         let kv =
             |name: &&str| format!(r#"{{"KV":{{"Key":"{name}","Value":null,"ModifyIndex":1}}}}"#);
         let results: Vec<_> = names.iter().map(kv).collect();
@@ -325,11 +329,12 @@ mod tests {
             Op::Delete { name: named("e") },
             Op::Get { name: named("f") },
         ];
-        let TxnReply::Done(entries) = parse(&ops, &["a", "c", "d", "f"]).unwrap() else {
+        let Some(TxnReply::Done(entries)) = parse(&ops, &["a", "c", "d", "f"]).unwrap() else {
             panic!("it is done");
         };
         assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["d", "f"]);
-        for wrong in [&["d", "f"][..], &["a", "c", "f", "d"], &["a", "c", "d", "f", "f"]] {
+        assert!(parse(&ops, &["a", "c", "d"]).unwrap().is_none());
+        for wrong in [&["a", "c", "f", "d"][..], &["a", "c", "d", "f", "f"]] {
             assert!(parse(&ops, wrong).is_err(), "{wrong:?}");
         }
     }

@@ -81,6 +81,15 @@ async fn where_nobody_is_the_call_ends_at_once_and_changed_nothing() {
 }
 
 #[tokio::test]
+async fn where_every_connection_breaks_at_once_nobody_is_there() {
+    let responder = Responder::start([(); 4].map(|()| Step::Cut(String::new()))).await;
+    let client = client(&[&responder], "").await;
+    let failure = client.get("a", Mode::Consistent, &call()).await.unwrap_err();
+    assert_eq!(failure.kind_for(false), ErrorKind::NotReachable);
+    assert_eq!(responder.lines().len(), 3);
+}
+
+#[tokio::test]
 async fn a_query_that_fails_is_asked_elsewhere_the_next_time() {
     let first = Responder::start([Step::Cut(String::new())]).await;
     let second = Responder::start([answer(404, &["X-Consul-Index: 4"], "")]).await;
