@@ -5,6 +5,7 @@ mod agents;
 mod entries;
 mod entry;
 mod name;
+mod reads;
 mod request;
 mod session;
 mod splitter;
@@ -23,12 +24,9 @@ use tokio::time::Instant;
 use self::agents::{Agents, Whole};
 pub(crate) use self::entries::Entries;
 pub(crate) use self::entry::Entry;
-use self::name::{Alphabet, Place, encoded};
 use self::request::{Request, Way};
 pub(crate) use self::session::{NewSession, SessionInfo};
-#[allow(unused_imports, reason = "the store that asks for it comes next")]
-pub(crate) use self::txn::body_bytes;
-pub(crate) use self::txn::{LONGEST_BODY, Op, Refusal, TxnReply};
+pub(crate) use self::txn::{LONGEST_BODY, Op, Refusal, TxnReply, body_bytes};
 use crate::config::ConsulConfig;
 use crate::error::Failure;
 
@@ -81,9 +79,10 @@ pub(crate) struct Client {
 impl Client {
     /// Reads what a configuration names, and prepares the agents. Nothing is connected yet.
     pub(crate) async fn open(config: &ConsulConfig) -> Result<Self> {
+        let config = config.clone().checked()?;
         Ok(Self {
-            agents: Agents::prepare(config).await?,
-            datacenter: config.datacenter.clone(),
+            agents: Agents::prepare(&config).await?,
+            datacenter: config.datacenter,
             operation_timeout: config.common.operation_timeout,
         })
     }
@@ -95,150 +94,6 @@ impl Client {
     /// The agent that is asked, for errors.
     pub(crate) fn address(&self) -> String {
         self.agents.address()
-    }
-
-    /// Reads a key.
-    pub(crate) async fn get(
-        &self,
-        name: &str,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Answer<Option<Entry>>, Failure> {
-        let Some(path) = encoded(name, Alphabet::Letters).filter(|path| !path.is_empty()) else {
-            return self.get_by_txn(name, mode, call).await;
-        };
-        let whole = match self.call(Request::kv(&path).mode(mode), call).await {
-            Err(failure) if is_unprintable(&failure, name) => {
-                return self.get_by_txn(name, mode, call).await;
-            }
-            whole => whole?,
-        };
-        if whole.head.status == 404 {
-            return Ok(whole.answer(None));
-        }
-        let entry = whole.parsed(Entry::parse_all)?.into_iter().find(|entry| entry.name == name);
-        match entry {
-            Some(entry) => Ok(whole.answer(Some(entry))),
-            None => Err(Failure::malformed("another key").at(&whole.address)),
-        }
-    }
-
-    /// Reads a key whose name no path can carry.
-    async fn get_by_txn(
-        &self,
-        name: &str,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Answer<Option<Entry>>, Failure> {
-        let answer = |entry| Answer { index: None, filtered: false, body: entry };
-        match self.txn(&[Op::Get { name: name.to_owned() }], false, mode, call).await? {
-            TxnReply::Done(entries) => Ok(answer(entries.into_iter().next())),
-            TxnReply::Refused(refusals) => match refusals.into_iter().next() {
-                Some(Refusal { what, .. }) if what.ends_with("doesn't exist") => Ok(answer(None)),
-                Some(Refusal { what, .. }) => Err(Failure::refusal(&what).at(&self.address())),
-                None => Err(Failure::malformed("no reason").refused().at(&self.address())),
-            },
-        }
-    }
-
-    /// Reads the names that begin with a prefix.
-    pub(crate) async fn keys(
-        &self,
-        prefix: &str,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Answer<Vec<String>>, Failure> {
-        let span = Span::Prefix(prefix.to_owned());
-        let request = |place: &Place| Request::kv(&place.path).flag("keys").mode(mode);
-        let place = Place::of(&span, Alphabet::Letters);
-        let whole = match self.call(request(&place), call).await {
-            Err(failure) if is_unprintable(&failure, prefix) => {
-                self.call(request(&Place::of(&span, Alphabet::Ascii)), call).await?
-            }
-            whole => whole?,
-        };
-        if whole.head.status == 404 {
-            return Ok(whole.answer(Vec::new()));
-        }
-        let mut names: Vec<String> = whole.parsed(|body| Ok(serde_json::from_slice(body)?))?;
-        names.retain(|name| span.covers(name));
-        Ok(whole.answer(names))
-    }
-
-    /// Reads the keys that begin with a prefix, as they come.
-    pub(crate) async fn list(
-        &self,
-        prefix: &str,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Answer<Entries>, Failure> {
-        let span = Span::Prefix(prefix.to_owned());
-        match self.list_at(Place::of(&span, Alphabet::Letters), mode, call).await {
-            Err(failure) if is_unprintable(&failure, prefix) => {
-                self.list_at(Place::of(&span, Alphabet::Ascii), mode, call).await
-            }
-            answer => answer,
-        }
-    }
-
-    async fn list_at(
-        &self,
-        place: Place,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Answer<Entries>, Failure> {
-        let request = self.addressed(Request::kv(&place.path).flag("recurse").mode(mode));
-        let (coming, address) = self.agents.begin(&request, call).await?;
-        let head = coming.head;
-        let body = Entries::of(coming, place.only, address);
-        Ok(Answer { index: head.index, filtered: head.filtered, body })
-    }
-
-    /// Waits until the index of a span is above `index`, and at most about `wait`; without an index,
-    /// or with zero, the answer comes at once. It asks one agent, once.
-    ///
-    /// A server never learns that nobody waits any more, other than by its connection.
-    pub(crate) async fn block(
-        &self,
-        span: &Span,
-        index: Option<u64>,
-        wait: Duration,
-        operation: &'static str,
-    ) -> Result<Answer<Entries>, Failure> {
-        let name = match span {
-            Span::One(name) | Span::Prefix(name) => name,
-        };
-        match self.block_at(Place::of(span, Alphabet::Letters), index, wait, operation).await {
-            Err(failure) if is_unprintable(&failure, name) => {
-                self.block_at(Place::of(span, Alphabet::Ascii), index, wait, operation).await
-            }
-            answer => answer,
-        }
-    }
-
-    async fn block_at(
-        &self,
-        place: Place,
-        index: Option<u64>,
-        wait: Duration,
-        operation: &'static str,
-    ) -> Result<Answer<Entries>, Failure> {
-        let mut request = Request::kv(&place.path);
-        if place.recurse {
-            request = request.flag("recurse");
-        }
-        request = request.mode(Mode::Consistent);
-        let mut limit = self.operation_timeout;
-        if let Some(index) = index.filter(|index| *index > 0) {
-            request = request.after(index, wait);
-            // The server waits up to a sixteenth longer, so that not all come back at once.
-            limit += wait + wait / 16;
-        }
-        tracing::trace!(backend = %crate::error::CONSUL, operation, index, "a query waits");
-        let (coming, address) = self.agents.watch(&self.addressed(request), limit).await?;
-        let head = coming.head;
-        let body = Entries::of(coming, place.only, address);
-        Ok(Answer { index: head.index, filtered: head.filtered, body })
     }
 
     /// How many more blocking queries find a connection at once.
@@ -269,66 +124,12 @@ impl Client {
         let request = if way == Way::Read { request.mode(mode) } else { request };
         let whole = self.call(request, call).await?;
         let status = whole.head.status;
-        whole.parsed(|body| TxnReply::parse(status, body)).map_err(|failure| match status {
-            409 => failure.refused(),
-            _ => failure,
-        })
-    }
-
-    /// Makes a session, and says its id.
-    pub(crate) async fn create_session(
-        &self,
-        session: &NewSession,
-        call: &Call,
-    ) -> Result<String, Failure> {
-        let request = Request::put(Way::Write, "/v1/session/create").body(session.body());
-        self.call(request, call).await?.parsed(session::created)
-    }
-
-    /// Renews a session, and says for how long; none if there is no such session.
-    pub(crate) async fn renew_session(
-        &self,
-        id: &str,
-        call: &Call,
-    ) -> Result<Option<Duration>, Failure> {
-        let request = Request::put(Way::Read, "/v1/session/renew").part(id);
-        let whole = self.call(request.answered_by(&[200, 404]), call).await?;
-        if whole.head.status == 404 {
-            return Ok(None);
+        match whole.parsed(|body| TxnReply::parse(ops, status, body)) {
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => Err(Failure::withheld().at(&whole.address)),
+            Err(failure) if status == 409 => Err(failure.refused()),
+            Err(failure) => Err(failure),
         }
-        let renewed = whole.parsed(SessionInfo::parse_all)?;
-        match renewed.into_iter().next().and_then(|session| session.ttl) {
-            Some(ttl) => Ok(Some(ttl)),
-            None => Err(Failure::malformed("no time to live").at(&whole.address)),
-        }
-    }
-
-    /// Ends a session. One that is gone is as good.
-    pub(crate) async fn destroy_session(&self, id: &str, call: &Call) -> Result<(), Failure> {
-        let request = Request::put(Way::Read, "/v1/session/destroy").part(id);
-        self.call(request, call).await.map(drop)
-    }
-
-    /// Reads a session.
-    pub(crate) async fn session(
-        &self,
-        id: &str,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Option<SessionInfo>, Failure> {
-        let request = Request::get("/v1/session/info").part(id).mode(mode);
-        let found = self.call(request, call).await?.parsed(SessionInfo::parse_all)?;
-        Ok(found.into_iter().find(|session| session.id == id))
-    }
-
-    /// Reads all sessions of the datacenter.
-    pub(crate) async fn sessions(
-        &self,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Vec<SessionInfo>, Failure> {
-        let request = Request::get("/v1/session/list").mode(mode);
-        self.call(request, call).await?.parsed(SessionInfo::parse_all)
     }
 
     /// The address of the datacenter's leader, where there is one.
@@ -379,11 +180,6 @@ impl Client {
     fn addressed(&self, request: Request) -> Request {
         request.datacenter(self.datacenter.as_deref())
     }
-}
-
-/// Whether an agent may have refused a path because its table of Unicode is older than a letter.
-fn is_unprintable(failure: &Failure, name: &str) -> bool {
-    failure.is_bad_request() && !name.is_ascii()
 }
 
 impl Whole {

@@ -32,7 +32,8 @@ pub struct ConsulConfig {
     /// A Unix socket to reach the agent by, in place of hosts.
     pub unix_socket: Option<PathBuf>,
     /// How many calls may be under way to one agent; more wait for their turn. Watches are counted
-    /// apart. An agent by default refuses more than 200 connections of one machine.
+    /// apart, and so are listings and sessions, which may be a quarter of this each. An agent by
+    /// default refuses more than 200 connections of one machine.
     pub max_connections: usize,
 }
 

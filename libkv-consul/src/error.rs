@@ -57,6 +57,12 @@ impl Failure {
         }
     }
 
+    /// No agent that understands us, and trying again does not mend it.
+    fn lasting(verdict: Verdict, advice: &str) -> Self {
+        let failure = Self::new(verdict, ErrorKind::NotReachable, advice);
+        Self { transient: Some(false), ..failure }
+    }
+
     fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { source: Some(Arc::from(source.into())), ..self }
     }
@@ -88,7 +94,7 @@ impl Failure {
         Self { unreached: !sent, ..failure }
     }
 
-    /// The exchange broke; `sent` says whether anything of the request may have left.
+    /// The exchange broke before an answer; `sent` says whether anything of the request may have left.
     pub(crate) fn broken(error: reqwest::Error, sent: bool) -> Self {
         // The URL has the key in it, which the error names already.
         let error = error.without_url();
@@ -98,8 +104,7 @@ impl Failure {
             false => Verdict::Unknown,
         };
         let failure = if is_tls(&error) {
-            let failed = Self::new(verdict, ErrorKind::NotReachable, TLS);
-            Self { transient: Some(false), ..failed }
+            Self::lasting(verdict, TLS)
         } else if connecting {
             Self::new(verdict, ErrorKind::NotReachable, "no connection")
         } else {
@@ -113,6 +118,11 @@ impl Failure {
     pub(crate) fn malformed(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Verdict::Unknown, ErrorKind::Other, "the answer is not what Consul answers")
             .caused_by(cause)
+    }
+
+    /// An answer without what the token may not read. A write beside it is done.
+    pub(crate) fn withheld() -> Self {
+        Self::new(Verdict::Unknown, ErrorKind::PermissionDenied, "the token may not read all of it")
     }
 
     /// An answer that ended too early.
@@ -130,6 +140,11 @@ impl Failure {
             Self::new(Verdict::Refused, ErrorKind::Other, "the server refused it")
         };
         failure.caused_by(printable(what.as_bytes(), None))
+    }
+
+    /// The same, with what broke it.
+    pub(crate) fn cut_by(error: reqwest::Error) -> Self {
+        Self::cut().caused_by(error.without_url())
     }
 
     /// A refusal whose reasons could not be read: nothing was done all the same.
@@ -170,6 +185,11 @@ impl Failure {
     /// it takes for unprintable.
     pub(crate) fn is_bad_request(&self) -> bool {
         self.status == Some(400)
+    }
+
+    /// The connection broke before the agent said anything.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.advice == BROKEN
     }
 
     /// Trying again later does not help, whatever the kind.
@@ -237,6 +257,9 @@ pub(crate) fn is_denied_text(what: &str) -> bool {
 /// The words that say more than their status. The texts are those of Consul's `agent/structs`,
 /// `acl` and `agent/consul`.
 fn judge_text(status: u16, text: &str) -> Option<Failure> {
+    if status == 400 && text.contains("HTTP request to an HTTPS server") {
+        return Some(Failure::lasting(Verdict::Refused, "the agent speaks TLS; write consuls://"));
+    }
     // Elsewhere these words are a proxy's, or a key's.
     if !matches!(status, 403 | 409 | 429 | 500 | 503) {
         return None;
@@ -287,24 +310,22 @@ fn printable(body: &[u8], token: Option<&SecretString>) -> String {
 
 /// Trouble with TLS; trying again does not mend it.
 fn is_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| {
-        let io = cause.downcast_ref::<io::Error>();
-        cause.is::<rustls::Error>()
-            || io.is_some_and(|io| {
-                io.kind() == io::ErrorKind::InvalidData
-                    || io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-            })
-    })
+    causes(error).any(|cause| cause.is::<rustls::Error>())
 }
 
 /// An error and what caused it, outermost first.
 fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (**error).source())
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // Its source is that of the error it was made of, which would be passed over.
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+        None => error.source(),
+    })
 }
 
-const BROKEN: &str = "the connection broke; if the agent speaks TLS, write consuls://";
+const BROKEN: &str = "the connection broke without an answer; if the agent speaks TLS, write \
+                      consuls://";
 const BUSY: &str = "the agent has too many requests";
 const DENIED: &str = "the token lacks the right";
 const NO_LEADER: &str = "the datacenter has no leader";

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::WATCH_CONNECTIONS;
-use super::request::Request;
+use super::request::{Lane, Request};
 use super::token::Carried;
 use crate::config::ConsulConfig;
 use crate::error::{CONSUL, Failure, judge};
@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// A peer that is gone without a word is found by these, where a call waits long for its answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_TRIES: u32 = 3;
+/// The part of the connections for calls that sessions have besides, and listings too.
+const SOME: usize = 4;
 /// How much of an answer is read that only explains a failure.
 const LONGEST_EXPLANATION: usize = 64 << 10;
 
@@ -37,9 +39,18 @@ pub(crate) struct Agent {
     base: String,
     calls: reqwest::Client,
     watches: reqwest::Client,
-    /// Who may call now; the others wait in line. An agent drops what is over its limit of
-    /// connections, and what was sent on one is then lost.
-    pub(crate) turns: Arc<Semaphore>,
+    turns: Turns,
+}
+
+/// Who may call an agent now; the others wait in line. An agent drops what is over its limit of
+/// connections, and what was sent on one is then lost.
+#[derive(Debug)]
+struct Turns {
+    calls: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
+    sessions: Arc<Semaphore>,
+    /// Shared by all agents.
+    watches: Arc<Semaphore>,
 }
 
 /// What an agent answers before the body.
@@ -58,28 +69,32 @@ pub(crate) struct Coming {
     pub(crate) turn: OwnedSemaphorePermit,
 }
 
-/// Which connections are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lane {
-    Calls,
-    Watches,
-}
-
 impl Agent {
+    /// Waits in line.
+    pub(crate) async fn turn(&self, lane: Lane) -> Result<OwnedSemaphorePermit, Failure> {
+        let line = match lane {
+            Lane::Calls => &self.turns.calls,
+            Lane::Lists => &self.turns.lists,
+            Lane::Sessions => &self.turns.sessions,
+            Lane::Watches => &self.turns.watches,
+        };
+        // No line is ever closed.
+        line.clone().acquire_owned().await.map_err(|_| Failure::queued(Duration::ZERO))
+    }
+
     /// Sends a request, and waits until the answer begins. What is no answer to it is a failure.
     pub(crate) async fn send(
         &self,
         request: &Request,
-        lane: Lane,
         turn: OwnedSemaphorePermit,
         token: Option<&Carried>,
         until: Instant,
     ) -> Result<Coming, Failure> {
         let (begun, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         let (http, keepsake) = (self.http(request, token, &sent)?, sent);
-        let client = match lane {
-            Lane::Calls => &self.calls,
+        let client = match request.lane {
             Lane::Watches => &self.watches,
+            Lane::Calls | Lane::Lists | Lane::Sessions => &self.calls,
         };
         let has_left = || request.body.is_none() || keepsake.load(Ordering::Acquire);
         let response = match timeout_at(until, client.execute(http)).await {
@@ -184,14 +199,21 @@ impl Body for Told {
 }
 
 /// Prepares the agents of a configuration. Nothing is connected yet.
-pub(crate) fn prepare(config: &ConsulConfig, tls: ClientConfig) -> Result<Vec<Agent>> {
+pub(crate) fn prepare(
+    config: &ConsulConfig,
+    tls: ClientConfig,
+    watches: &Arc<Semaphore>,
+) -> Result<Vec<Agent>> {
     let agents = config.agents().into_iter().zip(config.addresses());
-    agents.map(|((name, port), address)| prepare_one(config, &tls, name, port, address)).collect()
+    agents
+        .map(|((name, port), address)| prepare_one(config, &tls, watches, name, port, address))
+        .collect()
 }
 
 fn prepare_one(
     config: &ConsulConfig,
     tls: &ClientConfig,
+    watches: &Arc<Semaphore>,
     name: String,
     port: u16,
     address: String,
@@ -239,9 +261,16 @@ fn prepare_one(
             .build()
             .map_err(|error| invalid(format!("{address} cannot be used")).with_source(error))
     };
-    let (calls, watches) = (client(config.max_connections)?, client(WATCH_CONNECTIONS)?);
-    let turns = Arc::new(Semaphore::new(config.max_connections));
-    Ok(Agent { address: address.clone(), base, calls, watches, turns })
+    let (calls, watching) = (client(config.max_connections)?, client(WATCH_CONNECTIONS)?);
+    let line = |length| Arc::new(Semaphore::new(length));
+    let some = config.max_connections.div_ceil(SOME);
+    let turns = Turns {
+        calls: line(config.max_connections),
+        lists: line(some),
+        sessions: line(some),
+        watches: watches.clone(),
+    };
+    Ok(Agent { address: address.clone(), base, calls, watches: watching, turns })
 }
 
 /// Finds the agent where the URL has the name of its certificate instead of its own, so that the

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use libkv_core::{Backoff, Result};
 use reqwest::Response;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::agent::{Agent, Coming, Head, Lane, prepare};
+use super::agent::{Agent, Coming, Head, prepare};
 use super::request::{Request, Way};
 use super::token::{Carried, Token};
 use super::{Call, WATCH_CONNECTIONS, tls};
@@ -22,6 +22,9 @@ const SHARE: u32 = 3;
 /// Pauses between rounds over all agents.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many connections to each agent may break at once before nobody is taken to be there.
+const UNHEARD: usize = 3;
 
 /// The agents of a datacenter. Calls go to one of them, until it fails.
 #[derive(Debug)]
@@ -60,7 +63,8 @@ impl Agents {
         let tls = tls::client_config(config.common.tls.as_ref()).await?;
         let token = Token::open(config).await?;
         let watching = Arc::new(Semaphore::new(WATCH_CONNECTIONS));
-        Ok(Self { agents: prepare(config, tls)?, current: AtomicUsize::new(0), token, watching })
+        let agents = prepare(config, tls, &watching)?;
+        Ok(Self { agents, current: AtomicUsize::new(0), token, watching })
     }
 
     /// Calls the current agent, and others where that is allowed and helps.
@@ -90,10 +94,11 @@ impl Agents {
         request: &Request,
         limit: Duration,
     ) -> Result<(Coming, String), Failure> {
-        let turn = self.turn_to_watch().await?;
-        let (until, at) = (Instant::now() + limit, self.current.load(Ordering::Relaxed));
-        let (agent, token) = (&self.agents[at], self.token.current().await);
-        let sending = agent.send(request, Lane::Watches, turn, token.as_ref(), until);
+        let at = self.current.load(Ordering::Relaxed);
+        let agent = &self.agents[at];
+        let turn = agent.turn(request.lane).await?;
+        let (until, token) = (Instant::now() + limit, self.token.current().await);
+        let sending = agent.send(request, turn, token.as_ref(), until);
         let failure = match sending.await {
             Ok(coming) => return Ok((coming, agent.address.clone())),
             Err(failure) => failure,
@@ -106,12 +111,6 @@ impl Agents {
             self.leave(at);
         }
         Err(failure)
-    }
-
-    /// Waits in line for one of the connections for watches.
-    pub(crate) async fn turn_to_watch(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        // The line is never closed.
-        self.watching.clone().acquire_owned().await.map_err(|_| Failure::queued(Duration::ZERO))
     }
 
     /// How many more could watch at once.
@@ -181,18 +180,18 @@ impl Agents {
         if begun >= until {
             return Err(queued());
         }
-        let turn = match timeout_at(call.deadline, agent.turns.clone().acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            _ => return Err(queued()),
+        let turn = timeout_at(call.deadline, agent.turn(request.lane)).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(queued());
         };
-        let coming = agent.send(request, Lane::Calls, turn, token, until).await?;
+        let coming = agent.send(request, turn, token, until).await?;
         if wanted == Until::Head {
             return Ok(Reply::Coming(coming));
         }
         let head = coming.head;
         match timeout_at(until, whole(coming.response)).await {
             Ok(Ok(body)) => Ok(Reply::Whole(head, body)),
-            Ok(Err(error)) => Err(Failure::broken(error, true).at(&agent.address)),
+            Ok(Err(error)) => Err(Failure::cut_by(error).at(&agent.address)),
             Err(_) => Err(Failure::silent(begun.elapsed(), true).at(&agent.address)),
         }
         .map_err(|failure| match head.status {
@@ -246,6 +245,8 @@ struct Round {
     attempts: usize,
     /// How many of them found nobody at all.
     unreached: usize,
+    /// How many connections broke before the agent said anything, as where it speaks TLS.
+    unheard: usize,
 }
 
 impl Round {
@@ -256,6 +257,10 @@ impl Round {
             Verdict::Refused => return Next::GiveUp,
             Verdict::Unknown if way == Way::Write => return Next::GiveUp,
             _ => {}
+        }
+        self.unheard += usize::from(failure.is_unheard());
+        if self.unheard >= UNHEARD * agents {
+            return Next::GiveUp;
         }
         self.unreached += usize::from(failure.unreached);
         // A connection that had broken unnoticed is made anew by a second attempt.

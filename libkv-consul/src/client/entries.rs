@@ -69,7 +69,7 @@ impl Entries {
                 Ok(Ok(Some(piece))) => self.splitter.feed(&piece),
                 Ok(Ok(None)) if self.splitter.is_complete() => self.coming = None,
                 Ok(Ok(None)) => return Err(self.break_off(Failure::cut())),
-                Ok(Err(error)) => return Err(self.break_off(Failure::broken(error, true))),
+                Ok(Err(error)) => return Err(self.break_off(Failure::cut_by(error))),
                 Err(_) => return Err(self.break_off(Failure::silent(idle, true))),
             }
         }

@@ -50,10 +50,11 @@ impl Place {
         };
         let carried = longest(name, alphabet);
         let path = utf8_percent_encode(carried, PATH).to_string();
-        if carried == name && !(carried.is_empty() && !recurse) {
-            Self { path, recurse, only: None }
-        } else {
-            Self { path, recurse: true, only: Some(span.clone()) }
+        // Without a name there is nothing to read but all.
+        let whole = carried == name && (recurse || !name.is_empty());
+        match whole {
+            true => Self { path, recurse, only: None },
+            false => Self { path, recurse: true, only: Some(span.clone()) },
         }
     }
 }

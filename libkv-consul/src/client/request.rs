@@ -18,6 +18,16 @@ pub(crate) enum Way {
     Write,
 }
 
+/// What a request is about. Each kind waits in a line of its own, so that no long listing and no
+/// crowd of calls keeps the renewal of a session waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Calls,
+    Lists,
+    Sessions,
+    Watches,
+}
+
 /// A request, without the agent that it goes to.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -25,6 +35,7 @@ pub(crate) struct Request {
     pub(crate) target: String,
     pub(crate) body: Option<Bytes>,
     pub(crate) way: Way,
+    pub(crate) lane: Lane,
     /// The statuses that answer it; any other is a failure.
     pub(crate) answers: &'static [u16],
     has_query: bool,
@@ -32,7 +43,8 @@ pub(crate) struct Request {
 
 impl Request {
     fn new(method: Method, way: Way, target: String) -> Self {
-        Self { method, target, body: None, way, answers: &[200], has_query: false }
+        let (lane, answers) = (Lane::Calls, &[200]);
+        Self { method, target, body: None, way, lane, answers, has_query: false }
     }
 
     /// Reads what is at a path.
@@ -60,6 +72,10 @@ impl Request {
 
     pub(crate) fn answered_by(self, answers: &'static [u16]) -> Self {
         Self { answers, ..self }
+    }
+
+    pub(crate) fn lane(self, lane: Lane) -> Self {
+        Self { lane, ..self }
     }
 
     pub(crate) fn body(self, body: impl Into<Bytes>) -> Self {

@@ -5,6 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Malformed;
+use super::request::{Lane, Request, Way};
+use super::{Call, Client, Mode};
+use crate::error::Failure;
 
 /// A session to be made.
 #[derive(Debug, Clone)]
@@ -22,6 +25,70 @@ pub(crate) struct SessionInfo {
     /// None where it does not end by itself, or where nobody can tell.
     pub(crate) ttl: Option<Duration>,
     pub(crate) behavior: String,
+}
+
+impl Client {
+    /// Makes a session, and says its id.
+    pub(crate) async fn create_session(
+        &self,
+        session: &NewSession,
+        call: &Call,
+    ) -> Result<String, Failure> {
+        let request = Request::put(Way::Write, "/v1/session/create")
+            .body(session.body())
+            .lane(Lane::Sessions);
+        self.call(request, call).await?.parsed(created)
+    }
+
+    /// Renews a session, and says for how long; none if there is no such session.
+    pub(crate) async fn renew_session(
+        &self,
+        id: &str,
+        call: &Call,
+    ) -> Result<Option<Duration>, Failure> {
+        let request = Request::put(Way::Read, "/v1/session/renew").part(id).lane(Lane::Sessions);
+        let whole = self.call(request.answered_by(&[200, 404]), call).await?;
+        if whole.head.status == 404 {
+            return Ok(None);
+        }
+        let renewed = whole.parsed(SessionInfo::parse_all)?;
+        match renewed.into_iter().next().and_then(|session| session.ttl) {
+            Some(ttl) => Ok(Some(ttl)),
+            None => Err(Failure::malformed("no time to live").at(&whole.address)),
+        }
+    }
+
+    /// Ends a session. One that is gone is as good.
+    pub(crate) async fn destroy_session(&self, id: &str, call: &Call) -> Result<(), Failure> {
+        let request = Request::put(Way::Read, "/v1/session/destroy").part(id).lane(Lane::Sessions);
+        self.call(request, call).await.map(drop)
+    }
+
+    /// Reads a session. To a token without the right to, servers before 1.12 say that it is gone.
+    pub(crate) async fn session(
+        &self,
+        id: &str,
+        mode: Mode,
+        call: &Call,
+    ) -> Result<Option<SessionInfo>, Failure> {
+        let request = Request::get("/v1/session/info").part(id).lane(Lane::Sessions).mode(mode);
+        let whole = self.call(request, call).await?;
+        let found = whole.parsed(SessionInfo::parse_all)?;
+        match found.into_iter().find(|session| session.id == id) {
+            None if whole.head.filtered => Err(Failure::withheld().at(&whole.address)),
+            session => Ok(session),
+        }
+    }
+
+    /// Reads all sessions of the datacenter.
+    pub(crate) async fn sessions(
+        &self,
+        mode: Mode,
+        call: &Call,
+    ) -> Result<Vec<SessionInfo>, Failure> {
+        let request = Request::get("/v1/session/list").mode(mode);
+        self.call(request, call).await?.parsed(SessionInfo::parse_all)
+    }
 }
 
 /// How long nobody may take a key after its session ended. The server keeps the delay by its own

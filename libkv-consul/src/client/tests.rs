@@ -43,6 +43,11 @@ fn set(name: &str, value: &str) -> Op {
     Op::Set { name: name.to_owned(), value: value.to_owned().into(), flags: 0 }
 }
 
+/// An operation that the server tells nothing of when it is done.
+fn delete(name: &str) -> Op {
+    Op::Delete { name: name.to_owned() }
+}
+
 /// The JSON of an entry. The value is in base64 already.
 fn entry(name: &str, value: &str, index: u64) -> String {
     format!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libkv_core::{Error, ErrorKind, Result};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::config::ConsulConfig;
 use crate::error::CONSUL;
@@ -15,6 +15,8 @@ use crate::error::CONSUL;
 /// How long a token is used before its file is looked at again. A token that is refused is looked
 /// after at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long reading the file may take.
+const LOOK_FOR: Duration = Duration::from_secs(1);
 
 /// The token that calls carry.
 #[derive(Debug)]
@@ -85,8 +87,9 @@ impl Token {
 
 async fn read(path: &Path) -> Result<Carried> {
     let place = format!("token_file={}", path.display());
-    let text = tokio::fs::read_to_string(path)
-        .await
+    let reading = timeout(LOOK_FOR, tokio::fs::read_to_string(path)).await;
+    let text = reading
+        .unwrap_or_else(|late| Err(late.into()))
         .map_err(|error| invalid(format!("{place} cannot be read")).with_source(error))?;
     match text.trim() {
         "" => Err(invalid(format!("{place} is empty"))),

@@ -1,5 +1,6 @@
 //! Several operations that happen together or not at all.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 
@@ -87,6 +88,19 @@ impl Op {
             Self::CheckNotExists { .. } => "check-not-exists",
             Self::Delete { .. } => "delete",
             Self::DeleteTree { .. } => "delete-tree",
+        }
+    }
+
+    /// What the server tells of it when it is done.
+    fn result(&self) -> OpResult {
+        match self {
+            Self::Set { .. } | Self::Lock { .. } | Self::Unlock { .. } | Self::Get { .. } => {
+                OpResult::Entry
+            }
+            Self::CheckIndex { .. } | Self::CheckSession { .. } => OpResult::Passed,
+            Self::CheckNotExists { .. } | Self::Delete { .. } | Self::DeleteTree { .. } => {
+                OpResult::None
+            }
         }
     }
 
@@ -206,6 +220,15 @@ impl io::Write for Counted {
     }
 }
 
+/// What the server tells of an operation that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OpResult {
+    Entry,
+    /// An entry that says nothing but that a check has passed.
+    Passed,
+    None,
+}
+
 /// What a transaction came to.
 #[derive(Debug)]
 pub(crate) enum TxnReply {
@@ -226,17 +249,34 @@ pub(crate) struct Refusal {
 }
 
 impl TxnReply {
-    pub(crate) fn parse(status: u16, body: &[u8]) -> Result<Self, Malformed> {
+    /// Reads the answer to these operations; none if it leaves out a result, as of a key that the
+    /// token may not read.
+    pub(crate) fn parse(ops: &[Op], status: u16, body: &[u8]) -> Result<Option<Self>, Malformed> {
         if status == 409 {
             let reply: Errors = serde_json::from_slice(body)?;
             let refusal = |error: RawError| Refusal { op: error.op_index, what: error.what };
-            return Ok(Self::Refused(reply.errors.into_iter().map(refusal).collect()));
+            return Ok(Some(Self::Refused(reply.errors.into_iter().map(refusal).collect())));
         }
         let reply: Results<'_> = serde_json::from_slice(body)?;
-        // A transaction that only checks or deletes has no results at all.
         let results = reply.results.unwrap_or_default();
-        let kvs = results.into_iter().filter_map(|result| result.kv);
-        Ok(Self::Done(kvs.map(Raw::into_entry).collect::<Result<_, _>>()?))
+        let kvs: Vec<_> = results.into_iter().filter_map(|result| result.kv).collect();
+        let told: Vec<_> = ops.iter().filter(|op| op.result() != OpResult::None).collect();
+        match kvs.len().cmp(&told.len()) {
+            Ordering::Less => return Ok(None),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err("more results than operations".into()),
+        }
+        let mut entries = Vec::with_capacity(kvs.len());
+        for (op, kv) in told.into_iter().zip(kvs) {
+            let entry = kv.into_entry()?;
+            if entry.name != op.name() {
+                return Err("a result of another key".into());
+            }
+            if op.result() == OpResult::Entry {
+                entries.push(entry);
+            }
+        }
+        Ok(Some(Self::Done(entries)))
     }
 }
 
@@ -264,4 +304,44 @@ struct Errors {
 struct RawError {
     op_index: usize,
     what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(ops: &[Op], names: &[&str]) -> Result<Option<TxnReply>, Malformed> {
+        let kv =
+            |name: &&str| format!(r#"{{"KV":{{"Key":"{name}","Value":null,"ModifyIndex":1}}}}"#);
+        let results: Vec<_> = names.iter().map(kv).collect();
+        let body = format!(r#"{{"Results":[{}],"Errors":null}}"#, results.join(","));
+        TxnReply::parse(ops, 200, body.as_bytes())
+    }
+
+    #[test]
+    fn only_what_was_written_or_read_is_told() {
+        let named = |name: &str| name.to_owned();
+        let ops = [
+            Op::CheckSession { name: named("a"), session: named("s") },
+            Op::CheckNotExists { name: named("b") },
+            Op::CheckIndex { name: named("c"), index: 1 },
+            Op::Set { name: named("d"), value: Bytes::new(), flags: 0 },
+            Op::Delete { name: named("e") },
+            Op::Get { name: named("f") },
+        ];
+        let Some(TxnReply::Done(entries)) = parse(&ops, &["a", "c", "d", "f"]).unwrap() else {
+            panic!("it is done");
+        };
+        assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["d", "f"]);
+        assert!(parse(&ops, &["a", "c", "d"]).unwrap().is_none());
+        for wrong in [&["a", "c", "f", "d"][..], &["a", "c", "d", "f", "f"]] {
+            assert!(parse(&ops, wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_printed() {
+        let op = Op::Set { name: "a".to_owned(), value: "hunter2".into(), flags: 3 };
+        assert_eq!(format!("{op:?}"), "set \"a\" 7 bytes flags 3");
+    }
 }

@@ -23,6 +23,7 @@ fn every_status_and_text_has_its_meaning() {
         (301, "", Other, Other),
         (307, "", Other, Other),
         (400, "Bad request", Other, Other),
+        (400, "Client sent an HTTP request to an HTTPS server.", NotReachable, NotReachable),
         (401, "ACL support disabled", PermissionDenied, PermissionDenied),
         (403, "Permission denied", PermissionDenied, PermissionDenied),
         (403, "ACL not found", PermissionDenied, PermissionDenied),
@@ -40,7 +41,12 @@ fn every_status_and_text_has_its_meaning() {
         (500, "No path to datacenter", InvalidConfig, InvalidConfig),
         (500, "rpc error making call: invalid session \"s\"", Other, Other),
         (500, "missing session", Other, Other),
-        (500, "Invalid Session TTL 5s, must be between [10s=24h]", InvalidConfig, InvalidConfig),
+        (
+            500,
+            "Invalid Session TTL '5000000000', must be between [10s=24h0m0s]",
+            InvalidConfig,
+            InvalidConfig,
+        ),
         (500, "rpc error making call: Permission denied", PermissionDenied, PermissionDenied),
         (500, "rpc error making call: ACL not found", PermissionDenied, PermissionDenied),
         // What follows may have been done.
@@ -74,6 +80,8 @@ fn every_status_and_text_has_its_meaning() {
     assert_eq!(Failure::queued(Duration::ZERO).kind_for(true), Timeout);
     assert_eq!(Failure::cut().kind_for(true), OutcomeUnknown);
     assert_eq!(Failure::cut().refused().kind_for(true), NotReachable);
+    assert!(Failure::withheld().is_denied());
+    assert_eq!(Failure::withheld().kind_for(true), OutcomeUnknown);
     assert_eq!(Failure::malformed("x").kind_for(true), OutcomeUnknown);
 }
 

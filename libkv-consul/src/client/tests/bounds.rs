@@ -66,7 +66,7 @@ async fn many_callers_share_few_connections_and_none_is_lost() {
         .map(|caller| {
             let client = client.clone();
             tokio::spawn(async move {
-                let ops = [set(&caller.to_string(), "x")];
+                let ops = [delete(&caller.to_string())];
                 client.txn(&ops, true, Mode::Stale, &call()).await.map(drop)
             })
         })
@@ -83,7 +83,7 @@ async fn many_callers_share_few_connections_and_none_is_lost() {
 async fn a_call_whose_turn_does_not_come_in_time_sends_nothing() {
     let responder = Responder::start([Step::Silence]).await;
     let client = client(&[&responder], "?max_connections=1").await;
-    let ops = [set("a", "x")];
+    let ops = [delete("a")];
     let calls = |time| client.txn(&ops, true, Mode::Stale, time);
     let (long, short) = (within(2 * SHORT), within(SHORT));
     let (first, second) = tokio::join!(calls(&long), calls(&short));
@@ -97,7 +97,7 @@ async fn a_call_whose_time_is_over_sends_nothing() {
     let responder = Responder::start([answer(200, &[], "{}")]).await;
     let client = client(&[&responder], "").await;
     let over = within(Duration::ZERO);
-    let failure = client.txn(&[set("a", "x")], true, Mode::Stale, &over).await.unwrap_err();
+    let failure = client.txn(&[delete("a")], true, Mode::Stale, &over).await.unwrap_err();
     assert_eq!(failure.kind_for(true), ErrorKind::Timeout);
     assert!(responder.lines().is_empty());
 }
@@ -139,21 +139,46 @@ async fn a_query_keeps_its_connection_until_it_is_read_or_dropped() {
 
 #[tokio::test]
 async fn more_queries_than_connections_wait_for_each_other() {
-    let responder = Responder::start((0..=WATCH_CONNECTIONS).map(|_| answer(404, &[], ""))).await;
+    // Empty, and still a connection's whole answer until it is read.
+    let steps = (0..=WATCH_CONNECTIONS).map(|_| answer(200, &[], "[]"));
+    let responder = Responder::start(steps).await;
     let client = client(&[&responder], "").await;
     let span = Span::Prefix("a".to_owned());
     let mut held = Vec::new();
     for _ in 0..WATCH_CONNECTIONS {
-        let turn = client.agents.turn_to_watch().await.unwrap();
-        held.push(turn);
+        held.push(client.block(&span, None, WHOLE, "watch").await.unwrap());
     }
     assert_eq!(client.watch_connections_left(), 0);
     let waiting = client.block(&span, None, WHOLE, "watch");
     let freeing = async {
-        tokio::task::yield_now().await;
-        assert!(responder.lines().is_empty());
+        tokio::time::sleep(SHORT).await;
+        assert_eq!(responder.lines().len(), WATCH_CONNECTIONS);
         held.pop();
     };
     let (answer, ()) = tokio::join!(waiting, freeing);
     answer.unwrap();
+    assert_eq!(responder.lines().len(), WATCH_CONNECTIONS + 1);
+}
+
+#[tokio::test]
+async fn neither_calls_nor_listings_keep_a_session_waiting() {
+    let session = r#"[{"ID":"s","TTL":"15s"}]"#;
+    let steps = [Step::Silence, answer(200, &[], "[]"), answer(200, &[], session)];
+    let responder = Responder::start(steps).await;
+    let client = client(&[&responder], "?max_connections=1").await;
+    let (long, short) = (within(4 * SHORT), within(2 * SHORT));
+    let others = async {
+        // The first call is answered by nobody, and the listing is read by nobody.
+        while responder.lines().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let listed = client.list("", Mode::Consistent, &short).await.unwrap();
+        let renewed = client.renew_session("s", &short).await.unwrap();
+        drop(listed);
+        renewed
+    };
+    let ops = [delete("a")];
+    let (call, renewed) = tokio::join!(client.txn(&ops, true, Mode::Stale, &long), others);
+    assert_eq!(renewed, Some(Duration::from_secs(15)));
+    assert_eq!(call.unwrap_err().kind_for(true), ErrorKind::OutcomeUnknown);
 }

@@ -7,15 +7,14 @@ use super::*;
 
 /// An address where nobody is.
 async fn nobody() -> Responder {
-    let responder = Responder::start([]).await;
+    let mut responder = Responder::start([]).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    Responder { address, ..responder }
+    responder.address = listener.local_addr().unwrap().to_string();
+    responder
 }
 
 async fn write(client: &Client) -> Result<TxnReply, Failure> {
-    client.txn(&[set("a", "x")], true, Mode::Stale, &call()).await
+    client.txn(&[delete("a")], true, Mode::Stale, &call()).await
 }
 
 #[tokio::test]
@@ -51,7 +50,7 @@ async fn a_write_goes_to_another_agent_only_where_the_first_did_nothing() {
         let first = Responder::start([step]).await;
         let second = Responder::start([answer(200, &[], "{}")]).await;
         let client = client(&[&first, &second], "").await;
-        let ops = [set("a", "x")];
+        let ops = [delete("a")];
         let failure = client.txn(&ops, true, Mode::Stale, &within(SHORT)).await.unwrap_err();
         assert_eq!(failure.kind_for(true), ErrorKind::OutcomeUnknown, "{failure:?}");
         assert!(second.lines().is_empty());
@@ -79,6 +78,15 @@ async fn where_nobody_is_the_call_ends_at_once_and_changed_nothing() {
     assert!(begun.elapsed() < WHOLE / 2);
     let error = failure.into_error(&call(), false);
     assert!(error.to_string().contains(": no connection") && error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn where_every_connection_breaks_at_once_nobody_is_there() {
+    let responder = Responder::start([(); 4].map(|()| Step::Cut(String::new()))).await;
+    let client = client(&[&responder], "").await;
+    let failure = client.get("a", Mode::Consistent, &call()).await.unwrap_err();
+    assert_eq!(failure.kind_for(false), ErrorKind::NotReachable);
+    assert_eq!(responder.lines().len(), 3);
 }
 
 #[tokio::test]
