@@ -7,6 +7,8 @@
 mod backend;
 mod open;
 
+#[cfg(feature = "consul")]
+pub use libkv_consul::{ConsulConfig, ConsulStore};
 pub use libkv_core::*;
 #[cfg(feature = "embedded")]
 pub use libkv_embedded::{EmbeddedConfig, EmbeddedStore, Place};

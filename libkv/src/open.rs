@@ -25,6 +25,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
     }
     let url: StoreUrl = url.parse()?;
     match url.scheme() {
+        #[cfg(feature = "consul")]
+        "consul" | "consuls" => {
+            let config = url.try_into()?;
+            Ok(Arc::new(libkv_consul::ConsulStore::open(config).await?))
+        }
         #[cfg(feature = "embedded")]
         "mem" | "file" => {
             let config = url.try_into()?;
@@ -35,7 +40,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
             let config = url.try_into()?;
             Ok(Arc::new(libkv_etcd::EtcdStore::open(config).await?))
         }
-        "consul" | "consuls" | "zk" | "zks" => Err(not_supported(format!(
+        "zk" | "zks" => Err(not_supported(format!(
             "this version of libkv has no backend for {}: yet",
             url.scheme()
         ))),

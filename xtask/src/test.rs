@@ -8,7 +8,7 @@ use crate::images;
 const WITH_SERVERS: [&str; 2] = ["integration-tests", "libkv-cli"];
 
 /// The suites that must have run, as the first two parts of their tests' names.
-const SUITES: &[&str] = &["embedded::memory", "embedded::file", "etcd::plain"];
+const SUITES: &[&str] = &["embedded::memory", "embedded::file", "etcd::plain", "consul::plain"];
 
 /// Prepares, runs every test, and counts.
 pub(crate) fn run(args: &[String]) -> Done {
