@@ -7,6 +7,7 @@ const ALONE: &[&[&str]] = &[
     &["--package", "libkv-core"],
     &["--package", "libkv-embedded"],
     &["--package", "libkv-etcd"],
+    &["--package", "libkv-consul"],
     &["--package", "libkv"],
     &["--package", "libkv", "--features", "embedded"],
     &["--package", "libkv", "--features", "etcd"],
