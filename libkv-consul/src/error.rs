@@ -34,7 +34,7 @@ pub(crate) struct Failure {
 /// What may be done after a failed exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It was refused and nothing was done; so would every agent.
+    /// It was refused, here or there, and nothing was done; no other agent would change that.
     Refused,
     /// This agent did nothing, because it could not be reached, was busy or knew no leader.
     Elsewhere,
@@ -77,10 +77,10 @@ impl Failure {
         Self::new(Verdict::Refused, kind, advice)
     }
 
-    /// No turn in time: the calls before this one took all of it.
+    /// No turn in time: the calls before this one took all of it. That is no fault of the agent.
     pub(crate) fn queued(waited: Duration) -> Self {
         let advice = format!("no free connection within {waited:?}");
-        Self::new(Verdict::Elsewhere, ErrorKind::Timeout, advice)
+        Self::new(Verdict::Refused, ErrorKind::Timeout, advice)
     }
 
     /// No answer in time; `sent` says whether anything may have left.

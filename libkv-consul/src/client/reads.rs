@@ -107,7 +107,8 @@ impl Client {
     }
 
     /// Waits until the index of a span is above `index`, and at most about `wait`; without an index,
-    /// or with zero, the answer comes at once. It asks one agent, once.
+    /// or with zero, the answer comes at once. It asks one agent, once, and before that waits for one
+    /// of the connections for watches, as long as it takes.
     ///
     /// A server never learns that nobody waits any more, other than by its connection.
     pub(crate) async fn block(
