@@ -26,7 +26,10 @@ pub(crate) use self::entries::Entries;
 pub(crate) use self::entry::Entry;
 use self::request::{Request, Way};
 pub(crate) use self::session::{NewSession, SessionInfo};
-pub(crate) use self::txn::{LONGEST_BODY, Op, Refusal, TxnReply, body_bytes};
+use self::txn::LONGEST_BODY;
+#[cfg(test)]
+use self::txn::body_bytes;
+pub(crate) use self::txn::{Op, Refusal, TxnReply};
 use crate::config::ConsulConfig;
 use crate::error::Failure;
 

@@ -167,6 +167,7 @@ impl Failure {
     }
 
     /// The server's word that a session does not exist.
+    #[cfg(test)]
     pub(crate) fn is_session_gone(&self) -> bool {
         self.advice == SESSION_GONE
     }

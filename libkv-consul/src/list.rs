@@ -43,7 +43,7 @@ struct Listing {
 
 enum Stage {
     New,
-    Reading { index: Option<u64>, entries: Entries },
+    Reading { index: Option<u64>, entries: Box<Entries> },
     Over,
 }
 
@@ -61,7 +61,7 @@ impl Listing {
             if filtered {
                 return Err(self.handle.rights.denied(&call));
             }
-            self.stage = Stage::Reading { index, entries: body };
+            self.stage = Stage::Reading { index, entries: Box::new(body) };
         }
         loop {
             let Stage::Reading { index, entries } = &mut self.stage else {

@@ -75,7 +75,7 @@ enum Phase {
 /// A state that is being told.
 struct Snapshot {
     /// None where it is not asked for yet.
-    entries: Option<Entries>,
+    entries: Option<Box<Entries>>,
     /// What was told before and has not come up yet: what is left at the end is gone. None where
     /// nothing was told.
     old: Option<Picture>,
@@ -232,7 +232,7 @@ impl Watch {
                         return Err(self.handle.rights.denied(&call));
                     }
                     self.index = index.unwrap_or_default();
-                    snapshot.entries = Some(body);
+                    snapshot.entries = Some(Box::new(body));
                     Ok(())
                 }
             };

@@ -66,7 +66,7 @@ pub(crate) struct Head {
 pub(crate) struct Coming {
     pub(crate) head: Head,
     pub(crate) response: Response,
-    pub(crate) turn: OwnedSemaphorePermit,
+    pub(crate) _turn: OwnedSemaphorePermit,
 }
 
 impl Agent {
@@ -103,7 +103,7 @@ impl Agent {
             Err(_) => return Err(Failure::silent(begun.elapsed(), has_left()).at(&self.address)),
         };
         let head = Head::of(&response);
-        let coming = Coming { head, response, turn };
+        let coming = Coming { head, response, _turn: turn };
         if request.answers.contains(&head.status) {
             return Ok(coming);
         }
