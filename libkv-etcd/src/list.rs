@@ -83,6 +83,7 @@ impl Listing {
             .keys_only(self.opts.keys_only)
             .consistency(self.opts.consistency)
             .deadline(deadline)
+            .ahead(self.opts.limit.is_none())
     }
 
     fn pair(&mut self, kv: PbKeyValue) -> Result<Option<KvPair>> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use etcd_client::proto::PbKeyValue;
 use etcd_client::{GetOptions, GetResponse};
 use libkv_core::{Consistency, Error, ErrorKind, Result};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::bound::Guess;
@@ -40,6 +41,10 @@ pub(crate) struct Pages {
     /// The revision of the first page, and so of all.
     revision: Option<i64>,
     size: usize,
+    /// The next page is asked for while this one is looked at.
+    ahead: bool,
+    /// The exchange for the next page, which ends with this.
+    asked: JoinSet<Result<GetResponse, Failure>>,
 }
 
 /// A part of a listing as the server has it.
@@ -71,7 +76,14 @@ impl Pages {
             deadline: None,
             revision: None,
             size: FIRST_PAGE,
+            ahead: false,
+            asked: JoinSet::new(),
         }
+    }
+
+    /// Asks for each page while the one before is looked at, where all are wanted.
+    pub(crate) fn ahead(self, ahead: bool) -> Self {
+        Self { ahead, ..self }
     }
 
     pub(crate) fn keys_only(self, keys_only: bool) -> Self {
@@ -92,6 +104,7 @@ impl Pages {
         while let Some(rest) = self.rest.clone() {
             let answer = self.exchange(&self.part(&rest), most).await?;
             let page = self.go_on(rest, answer);
+            self.ask_ahead();
             // A part without keys is no page where others follow.
             if !page.kvs.is_empty() || self.rest.is_none() {
                 return Ok(Some(page));
@@ -110,7 +123,17 @@ impl Pages {
     async fn exchange(&mut self, part: &Span, most: usize) -> Result<GetResponse, NoPage> {
         loop {
             let size = self.size.min(most).max(1);
-            let failure = match self.read(part, size).await {
+            // What failed before anybody waited for it is tried once more.
+            let asked = match self.asked.try_join_next() {
+                Some(Ok(Ok(answer))) => Some(Ok(answer)),
+                Some(_) => None,
+                None => self.asked.join_next().await.and_then(Result::ok),
+            };
+            let answer = match asked {
+                Some(answer) => answer,
+                None => self.read(part, size).await,
+            };
+            let failure = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -154,7 +177,20 @@ impl Pages {
         RawPage { revision, kvs }
     }
 
-    async fn read(&self, span: &Span, size: usize) -> Result<GetResponse, Failure> {
+    fn ask_ahead(&mut self) {
+        if self.ahead
+            && let Some(rest) = &self.rest
+        {
+            let part = self.part(rest);
+            self.asked.spawn(self.read(&part, self.size));
+        }
+    }
+
+    fn read(
+        &self,
+        span: &Span,
+        size: usize,
+    ) -> impl Future<Output = Result<GetResponse, Failure>> + Send + 'static {
         let mut options = GetOptions::new().with_limit(i64::try_from(size).unwrap_or(i64::MAX));
         if let Some(end) = &span.end {
             options = options.with_range(end.clone());
@@ -168,12 +204,14 @@ impl Pages {
         if self.consistency == Consistency::Local {
             options = options.with_serializable();
         }
-        self.cluster
-            .call(&self.call(), |at: Connection| {
-                let (key, options) = (span.from.clone(), options.clone());
+        let (cluster, call, from) = (self.cluster.clone(), self.call(), span.from.clone());
+        async move {
+            let reading = cluster.call(&call, |at: Connection| {
+                let (key, options) = (from.clone(), options.clone());
                 async move { at.kv().get(key, Some(options)).await }
-            })
-            .await
+            });
+            reading.await
+        }
     }
 
     fn call(&self) -> Call {
