@@ -7,8 +7,7 @@ use crate::{apt, engine};
 const BASE: &str = "libkv-test-base:trixie";
 const SERVERS: &str = "libkv-test-servers";
 const SUITE: &str = "trixie";
-const OTHERWISE: &str =
-    "or name other images in LIBKV_TEST_IMAGE_ETCD and LIBKV_TEST_IMAGE_CONSUL";
+const OTHERWISE: &str = "or name other images in LIBKV_TEST_IMAGE_ETCD and LIBKV_TEST_IMAGE_CONSUL";
 /// What names the image of a server to the tests. Any image will do whose program has that name.
 const NAMES: &[&str] = &["LIBKV_TEST_IMAGE_ETCD", "LIBKV_TEST_IMAGE_CONSUL"];
 
