@@ -70,7 +70,7 @@ fn unique() -> String {
 async fn the_program_and_the_interface_agree_on_names_and_bytes() {
     let (cli, top) = (cli().await, unique());
     let values = values();
-    for shift in 0..values.len() {
+    for shift in [0, 5] {
         let pairs: BTreeMap<String, &Vec<u8>> = KEYS
             .iter()
             .enumerate()
