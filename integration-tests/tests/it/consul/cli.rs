@@ -89,6 +89,14 @@ impl<'a> Cli<'a> {
         self.kv("put", &[options, &["--", name, "-"]].concat(), value).await;
     }
 
+    /// Puts a key whose name the program cannot say. It is in the body of a transaction, where no
+    /// name is changed on its way.
+    pub(super) async fn set(&self, name: &str, value: &[u8]) {
+        let value = BASE64_STANDARD.encode(value);
+        let txn = json!([{ "KV": { "Verb": "set", "Key": name, "Value": value } }]);
+        self.api.put("/v1/txn", txn.to_string()).await.json();
+    }
+
     /// The value that the program shows, or nothing where it says that there is no such key.
     pub(super) async fn get(&self, name: &str) -> Option<Vec<u8>> {
         let output = self.server.exec(&self.command(&["kv", "get"], &["--", name])).await;
@@ -126,15 +134,14 @@ impl<'a> Cli<'a> {
         self.server.spawn(&self.command(&["lock"], &["--", name, HOLDER])).await
     }
 
-    /// A key with all that the server knows of it. Names are in the body of a transaction, where
-    /// none is changed on its way.
+    /// A key with all that the server knows of it.
     pub(super) async fn stored(&self, name: &str) -> Option<Stored> {
         let mut stored = self.below(name).await;
         stored.retain(|stored| stored.name == name);
         stored.pop()
     }
 
-    /// All keys whose names begin so, in the order of their names.
+    /// All keys whose names begin so, in the order of their names. Some text must be there.
     pub(super) async fn below(&self, prefix: &str) -> Vec<Stored> {
         let txn = json!([{ "KV": { "Verb": "get-tree", "Key": prefix } }]);
         let answer = self.api.put("/v1/txn", txn.to_string()).await.json();

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-pub(crate) use self::acl::Token;
 pub(crate) use self::api::Api;
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::options::Options;
