@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(55);
 /// How long it waits where others wait for a connection.
-const CROWDED_WAIT: Duration = Duration::from_secs(2);
+const CROWDED_WAIT: Duration = Duration::from_millis(500);
 /// How often a server is asked that gives no index to wait for.
 const POLLING: Duration = Duration::from_secs(1);
 /// An answer without news that comes sooner than this was none.
