@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use libkv_core::{
-    Capabilities, Consistency, Deadline, Error, ErrorKind, Key, KvPair, LifetimeKind, Result,
-    TtlLimits, Version,
+    Capabilities, Consistency, Deadline, Error, ErrorKind, HandleSession, Key, KvPair,
+    LifetimeKind, Result, TtlLimits, Version,
 };
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +20,7 @@ use crate::kept::{Kept, destroy};
 use crate::kinds::Kinds;
 use crate::names::{Names, is_lock_node, may_be_lock_node};
 use crate::rights::{Rights, is_absent_text};
-use crate::session::HandleSession;
+use crate::session::Sessions;
 use crate::spare::Spares;
 
 /// What fits into the body of a transaction, in which bytes take four thirds of their number, with
@@ -51,7 +51,7 @@ pub(crate) struct Handle {
     pub(crate) names: Names,
     pub(crate) client: Arc<Client>,
     pub(crate) hub: Hub,
-    pub(crate) session: HandleSession,
+    pub(crate) session: HandleSession<Arc<str>>,
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) rights: Arc<Rights>,
     /// Sessions for the next locks.
@@ -90,7 +90,11 @@ impl Handle {
             address: config.to_string(),
             names: Names::below_root(&common.root),
             hub: Hub::new(client.clone(), rights.clone()),
-            session: HandleSession::start(client.clone(), kinds.clone(), ttl),
+            session: HandleSession::start(Sessions {
+                client: client.clone(),
+                kinds: kinds.clone(),
+                ttl,
+            }),
             kinds,
             rights,
             spares: Spares::default(),

@@ -9,7 +9,8 @@ use etcd_client::proto::PbKeyValue;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use libkv_core::{
-    Capabilities, Consistency, Deadline, Error, ErrorKind, Key, KvPair, Result, TtlLimits, Version,
+    Capabilities, Consistency, Deadline, Error, ErrorKind, HandleSession, Key, KvPair, Result,
+    TtlLimits, Version,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +22,7 @@ use crate::error::ETCD;
 use crate::hub::Hub;
 use crate::lease::{self, Lease, seconds};
 use crate::names::{Names, is_lock_node};
-use crate::session::HandleSession;
+use crate::session::Leases;
 use crate::spare::Spares;
 
 /// The server's limit of a request, less what keys and fences in it may take.
@@ -49,7 +50,7 @@ pub(crate) struct Handle {
     pub(crate) names: Names,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) hub: Hub,
-    pub(crate) session: HandleSession,
+    pub(crate) session: HandleSession<i64>,
     /// Whose turn it is to read a page of a watch's state. Nobody who waits for a consumer has one.
     pub(crate) snapshots: Semaphore,
     closed: watch::Sender<bool>,
@@ -76,14 +77,14 @@ impl Handle {
             Some(prefix) => Names::with_prefix(prefix),
             None => Names::below_root(&common.root),
         };
-        let ttl = seconds(common.ephemeral_ttl.unwrap_or(DEFAULT_TTL));
+        let seconds = seconds(common.ephemeral_ttl.unwrap_or(DEFAULT_TTL));
         let (retired, leases) = mpsc::unbounded_channel();
         tokio::spawn(revoke_all(cluster.clone(), leases));
         Ok(Arc::new(Self {
             address: config.to_string(),
             names,
             hub: Hub::start(&cluster),
-            session: HandleSession::start(cluster.clone(), ttl),
+            session: HandleSession::start(Leases { cluster: cluster.clone(), seconds }),
             snapshots: Semaphore::new(SNAPSHOTS),
             cluster,
             closed: watch::Sender::new(false),

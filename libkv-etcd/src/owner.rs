@@ -59,7 +59,7 @@ impl Owner {
                     Error::new(ErrorKind::Timeout, ETCD, call.operation)
                         .with_detail("no session could be opened in time; nothing was written")
                 };
-                let lease = timeout_at(call.deadline, handle.session.lease(gone)).await;
+                let lease = timeout_at(call.deadline, handle.session.id(gone.as_ref())).await;
                 Ok(Self::Session(lease.map_err(late)??))
             }
             Lifetime::Ttl(ttl) => {
