@@ -1,14 +1,13 @@
-use super::SAME_TIME;
 use super::server::Server;
-use super::sides::{Bare, ours};
+use super::{SAME_TIME, Subject, both};
 use crate::lab::{Done, Lab, Sample};
 use crate::memory::counted;
 use crate::sides::Ours;
 use crate::table::{Aim, Unit};
 use crate::{load, sides::Side};
 
-const KEYS: usize = 2_000;
-const OPS_OF_ONE: usize = 400;
+pub(crate) const KEYS: usize = 2_000;
+pub(crate) const OPS_OF_ONE: usize = 400;
 const OPS_OF_64: usize = 64 * 80;
 /// Nineteen twentieths of the other side's throughput.
 const SAME_THROUGHPUT: Aim = Aim::Ratio(1.0 / 0.95);
@@ -20,24 +19,27 @@ const LISTS: [(usize, &str, &str, Aim); 2] = [
 pub(super) const LISTED_KEYS: usize = 100_000;
 pub(super) const LISTED_ROOT: &str = "list-100k";
 
-pub(crate) fn measure(lab: &mut Lab, server: &Server) -> Done {
-    if ["get", "put"].iter().any(|section| lab.wants_some_of(section)) {
-        single(lab, server)?;
+pub(super) fn measure<S: Subject>(lab: &mut Lab, server: &Server) -> Done {
+    if ["get", "put", "calls of a get", "calls of a put"]
+        .iter()
+        .any(|section| lab.wants_some_of(section))
+    {
+        single::<S>(lab, server)?;
     }
     for (keys, written, root, aim) in LISTS {
         if !lab.wants_some_of("list") {
             continue;
         }
-        let (ours, bare) = filled(lab, server, root, keys)?;
+        let (ours, bare) = filled::<S>(lab, server, root, keys)?;
         lab.compare(
-            &format!("list of {written} keys (one range)"),
+            &format!("list of {written} keys ({})", S::LISTING),
             Unit::Seconds,
             aim,
             |lab| Sample::with_cpu(1, || lab.run(load::list(ours.clone(), keys))),
             |lab| Sample::with_cpu(1, || lab.run(load::list(bare.clone(), keys))),
         )?;
         lab.compare(
-            &format!("list of {written} keys as a stream (one range)"),
+            &format!("list of {written} keys as a stream ({})", S::LISTING),
             Unit::Seconds,
             Aim::Nothing,
             |lab| Sample::with_cpu(1, || lab.run(load::walk(ours.clone(), keys))),
@@ -47,12 +49,12 @@ pub(crate) fn measure(lab: &mut Lab, server: &Server) -> Done {
     Ok(())
 }
 
-fn single(lab: &mut Lab, server: &Server) -> Done {
-    let (ours, bare) = filled(lab, server, "", KEYS)?;
+fn single<S: Subject>(lab: &mut Lab, server: &Server) -> Done {
+    let (ours, bare) = filled::<S>(lab, server, "", KEYS)?;
     let names = load::names(KEYS)?;
     for (tasks, ops, aim) in [(1, OPS_OF_ONE, SAME_TIME), (64, OPS_OF_64, SAME_THROUGHPUT)] {
         lab.compare(
-            &format!("get, {} (etcd-client)", counted(tasks)),
+            &format!("get, {} ({})", counted(tasks), S::CLIENT),
             Unit::Seconds,
             aim,
             |lab| {
@@ -65,7 +67,7 @@ fn single(lab: &mut Lab, server: &Server) -> Done {
             },
         )?;
         lab.compare(
-            &format!("put, {} (etcd-client)", counted(tasks)),
+            &format!("put, {} ({})", counted(tasks), S::CLIENT),
             Unit::Seconds,
             aim,
             |lab| {
@@ -78,15 +80,38 @@ fn single(lab: &mut Lab, server: &Server) -> Done {
             },
         )?;
     }
+    for (name, put) in [("calls of a get (minimum)", false), ("calls of a put (minimum)", true)] {
+        lab.compare(
+            name,
+            Unit::Count,
+            Aim::Ratio(1.0),
+            |lab| {
+                let (ours, names) = (ours.clone(), names.clone());
+                let before = server.calls()?.answered;
+                if put {
+                    lab.run(load::puts(ours, names, 1, OPS_OF_ONE))?;
+                } else {
+                    lab.run(load::gets(ours, names, 1, OPS_OF_ONE))?;
+                }
+                Ok((server.calls()?.answered - before) / OPS_OF_ONE as f64)
+            },
+            |_| Ok(1.0),
+        )?;
+    }
     Ok(())
 }
 
 /// Both sides below a root with so many keys, which are put where they are not there.
-pub(super) fn filled(lab: &Lab, server: &Server, root: &str, keys: usize) -> Done<(Ours, Bare)> {
+pub(crate) fn filled<S: Subject>(
+    lab: &Lab,
+    server: &Server,
+    root: &str,
+    keys: usize,
+) -> Done<(Ours, S::Bare)> {
     let (address, root) = (server.address.clone(), root.to_owned());
     let names = load::names(keys)?;
     lab.run(async move {
-        let (ours, bare) = (ours(&address, &root).await?, Bare::connect(&address, &root).await?);
+        let (ours, bare) = both::<S>(&address, &root).await?;
         if bare.list().await? != keys {
             load::fill(ours.clone(), names).await?;
         }
