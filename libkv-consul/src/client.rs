@@ -26,10 +26,9 @@ pub(crate) use self::entries::Entries;
 pub(crate) use self::entry::Entry;
 use self::request::{Request, Way};
 pub(crate) use self::session::{NewSession, SessionInfo};
-use self::txn::LONGEST_BODY;
 #[cfg(test)]
 use self::txn::body_bytes;
-pub(crate) use self::txn::{Op, Refusal, TxnReply};
+pub(crate) use self::txn::{LONGEST_BODY, Op, Refusal, TxnReply};
 use crate::config::ConsulConfig;
 use crate::error::Failure;
 
@@ -97,6 +96,11 @@ impl Client {
     /// The agent that is asked, for errors.
     pub(crate) fn address(&self) -> String {
         self.agents.address()
+    }
+
+    /// Whether calls show a token.
+    pub(crate) fn shows_token(&self) -> bool {
+        self.agents.shows_token()
     }
 
     /// How many more blocking queries find a connection at once.
