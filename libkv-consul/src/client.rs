@@ -67,6 +67,8 @@ pub(crate) struct Answer<T> {
     pub(crate) index: Option<u64>,
     /// The token may not read all of it. Servers before 1.12 do not tell.
     pub(crate) filtered: bool,
+    /// The server was asked for more than that, and leaves out of it what the token may not read.
+    pub(crate) wide: bool,
     pub(crate) body: T,
 }
 
@@ -191,7 +193,7 @@ impl Client {
 
 impl Whole {
     fn answer<T>(&self, body: T) -> Answer<T> {
-        Answer { index: self.head.index, filtered: self.head.filtered, body }
+        Answer { index: self.head.index, filtered: self.head.filtered, wide: false, body }
     }
 
     fn parsed<T>(

@@ -193,6 +193,22 @@ impl Handle {
         given.await.map_err(|_| Error::new(ErrorKind::Closed, CONSUL, call.operation))?
     }
 
+    /// Ends in the background a session whose key is bound to it no more, if it was for that key alone.
+    pub(crate) fn end_if_of_key(&self, session: &str) {
+        let (client, session) = (self.client.clone(), session.to_owned());
+        let retired = self.retired.clone();
+        let deadline = Instant::now() + client.operation_timeout();
+        tokio::spawn(async move {
+            let call = Call { operation: "destroy", deadline };
+            // Otherwise it ends by itself.
+            if let Ok(Some(found)) = client.session(&session, Mode::Consistent, &call).await
+                && found.name == Purpose::Key.name()
+            {
+                let _ = retired.send(session);
+            }
+        });
+    }
+
     /// Notes the session of a lock that is being taken, so that closing the handle ends it.
     pub(crate) fn note_lock(&self, session: &str, operation: &'static str) -> Result<()> {
         let mut locks = self.locks();

@@ -83,6 +83,13 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// The session that it is bound to.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+}
+
 impl Write {
     pub(crate) fn removal(name: String) -> Self {
         Self { name, value: None, flags: 0, owner: None, absent: false, bound: None }

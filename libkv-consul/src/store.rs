@@ -293,6 +293,10 @@ impl ConsulStore {
                 }
                 Err(Unwritten::Failed(error)) => Err(error),
             };
+            if outcome.is_ok() {
+                let left = writes.iter().filter_map(|write| Some(write.bound.as_ref()?.session()));
+                left.for_each(|session| self.handle.end_if_of_key(session));
+            }
             for owner in &mut owners {
                 outcome = owner.settle(outcome, &self.handle, call).await;
             }

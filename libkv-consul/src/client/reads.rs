@@ -42,7 +42,7 @@ impl Client {
         mode: Mode,
         call: &Call,
     ) -> Result<Answer<Option<Entry>>, Failure> {
-        let answer = |entry| Answer { index: None, filtered: false, body: entry };
+        let answer = |entry| Answer { index: None, filtered: false, wide: false, body: entry };
         match self.txn(&[Op::Get { name: name.to_owned() }], false, mode, call).await? {
             TxnReply::Done(entries) => Ok(answer(entries.into_iter().next())),
             TxnReply::Refused(refusals) => match refusals.into_iter().next() {
@@ -75,8 +75,8 @@ impl Client {
             _ => whole.parsed(|body| Ok(serde_json::from_slice(body)?))?,
         };
         names.retain(|name| span.covers(name));
-        let answer = whole.answer(names);
-        Ok(Answer { filtered: answer.filtered && place.only.is_none(), ..answer })
+        let (answer, wide) = (whole.answer(names), place.only.is_some());
+        Ok(Answer { filtered: answer.filtered && !wide, wide, ..answer })
     }
 
     /// Reads the keys that begin with a prefix, as they come.
@@ -154,12 +154,12 @@ impl Client {
     }
 }
 
-/// What of an answer was asked for. Where it has more than that, what it leaves out may be outside,
-/// so that it is not known to be `filtered`.
+/// What of an answer was asked for. What is left out of a wide one may be outside of that, so that
+/// it is not known to be `filtered`.
 fn spanned(coming: Coming, only: Option<Span>, address: String) -> Answer<Entries> {
-    let Head { index, filtered, .. } = coming.head;
-    let filtered = filtered && only.is_none();
-    Answer { index, filtered, body: Entries::of(coming, only, address) }
+    let (Head { index, filtered, .. }, wide) = (coming.head, only.is_some());
+    let body = Entries::of(coming, only, address);
+    Answer { index, filtered: filtered && !wide, wide, body }
 }
 
 /// Whether an agent may have refused a path because its table of Unicode is older than a letter.
