@@ -26,10 +26,9 @@ pub(crate) use self::entries::Entries;
 pub(crate) use self::entry::Entry;
 use self::request::{Request, Way};
 pub(crate) use self::session::{NewSession, SessionInfo};
-use self::txn::LONGEST_BODY;
 #[cfg(test)]
 use self::txn::body_bytes;
-pub(crate) use self::txn::{Op, Refusal, TxnReply};
+pub(crate) use self::txn::{LONGEST_BODY, Op, Refusal, TxnReply};
 use crate::config::ConsulConfig;
 use crate::error::Failure;
 
@@ -68,6 +67,8 @@ pub(crate) struct Answer<T> {
     pub(crate) index: Option<u64>,
     /// The token may not read all of it. Servers before 1.12 do not tell.
     pub(crate) filtered: bool,
+    /// The server was asked for more than that, and leaves out of it what the token may not read.
+    pub(crate) wide: bool,
     pub(crate) body: T,
 }
 
@@ -97,6 +98,11 @@ impl Client {
     /// The agent that is asked, for errors.
     pub(crate) fn address(&self) -> String {
         self.agents.address()
+    }
+
+    /// Whether calls show a token.
+    pub(crate) fn shows_token(&self) -> bool {
+        self.agents.shows_token()
     }
 
     /// How many more blocking queries find a connection at once.
@@ -187,7 +193,7 @@ impl Client {
 
 impl Whole {
     fn answer<T>(&self, body: T) -> Answer<T> {
-        Answer { index: self.head.index, filtered: self.head.filtered, body }
+        Answer { index: self.head.index, filtered: self.head.filtered, wide: false, body }
     }
 
     fn parsed<T>(

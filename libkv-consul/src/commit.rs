@@ -14,8 +14,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Why nothing was written, or may have been.
 #[derive(Debug)]
 pub(crate) enum Unwritten {
-    /// The session that a key was to be bound to is gone. Nothing was written.
-    SessionGone,
+    /// A session that a key was to be bound to is gone, and which one the server's words say. Nothing
+    /// was written.
+    SessionGone(String),
     Failed(Error),
 }
 
@@ -47,8 +48,8 @@ pub(crate) async fn commit(
         match refused {
             Refused::Failed(error) => return Err(Unwritten::Failed(error)),
             // Only of a plan that takes a lock, which none of these do.
-            Refused::Taken => return Err(late(call, "a lock is held")),
-            Refused::SessionGone => return Err(Unwritten::SessionGone),
+            Refused::Taken | Refused::Stale => return Err(late(call, "a lock is held")),
+            Refused::SessionGone(what) => return Err(Unwritten::SessionGone(what)),
             Refused::Bound(at) => {
                 for at in at {
                     if let Some(write) = writes.get_mut(at) {

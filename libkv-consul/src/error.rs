@@ -294,7 +294,8 @@ fn judge_status(status: u16) -> Failure {
         // What is not known can be anybody's word, also about a request that was passed on.
         _ => (Unknown, Other, "the agent failed"),
     };
-    let transient = (status == 429).then_some(true);
+    // A server that failed may do better the next time, whatever was wrong.
+    let transient = (status == 429 || status >= 500).then_some(true);
     Failure { transient, ..Failure::new(verdict, kind, advice) }
 }
 
@@ -345,9 +346,12 @@ const TEXTS: &[(&str, Verdict, ErrorKind, &str)] = {
         // said before anything is handed to Raft.
         ("No cluster leader", Elsewhere, NotReachable, NO_LEADER),
         ("No known Consul servers", Elsewhere, NotReachable, "the agent knows no server"),
+        ("Raft leader not found", Elsewhere, NotReachable, NO_LEADER),
+        ("no server currently reachable", Elsewhere, NotReachable, "the agent reaches no server"),
         // Said by the agent's own limiter, before it passes a request on.
         ("RPC rate limit exceeded", Elsewhere, Other, BUSY),
         ("rate limit exceeded", Elsewhere, Other, BUSY),
+        ("Rate limit reached", Elsewhere, Other, BUSY),
         ("No path to datacenter", Refused, InvalidConfig, "the agent knows no such datacenter"),
         ("invalid session", Refused, Other, SESSION_GONE),
         ("missing session", Refused, Other, SESSION_GONE),

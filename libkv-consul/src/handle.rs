@@ -9,23 +9,22 @@ use libkv_core::{
     Capabilities, Consistency, Deadline, Error, ErrorKind, HandleSession, Key, KvPair,
     LifetimeKind, Result, TtlLimits, Version,
 };
-use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::ConsulConfig;
-use crate::client::{Call, Client, Entry, Mode, Op, TxnReply};
-use crate::error::{CONSUL, Failure, is_denied_text};
+use crate::client::{Call, Client, Entry, LONGEST_BODY, Mode};
+use crate::error::CONSUL;
 use crate::hub::Hub;
-use crate::kept::{Kept, destroy};
+use crate::kept::{Kept, Purpose, destroy};
 use crate::kinds::Kinds;
-use crate::names::{Names, is_lock_node, may_be_lock_node};
-use crate::rights::{Rights, is_absent_text};
+use crate::names::Names;
+use crate::rights::Rights;
 use crate::session::Sessions;
 use crate::spare::Spares;
 
-/// What fits into the body of a transaction, in which bytes take four thirds of their number, with
-/// room for names and fences.
-pub(crate) const MAX_VALUE_BYTES: usize = 385_000;
+/// What an operation of a transaction takes of its body at most, beside the key and the value.
+const OP_BYTES: usize = 136;
 const LONGEST_KEY: usize = 512;
 /// The operations of a transaction that servers before 1.14 take (`maxTxnOps` in their
 /// `txn_endpoint.go`), and later ones.
@@ -138,7 +137,7 @@ impl Handle {
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
-        let mut facts = limits(self.max_ops.get().copied().unwrap_or(OLD_MAX_OPS));
+        let mut facts = self.limits();
         facts.ttl = Some(key_limits());
         facts.lock_ttl = Some(session_limits());
         facts.atomic_list = true;
@@ -148,67 +147,14 @@ impl Handle {
         facts
     }
 
+    /// How much the servers take at once.
+    pub(crate) fn limits(&self) -> Capabilities {
+        limits(self.max_ops(), self.names.below(&Key::root()).len())
+    }
+
     /// How many operations the servers take at once.
     pub(crate) fn max_ops(&self) -> usize {
         self.max_ops.get().copied().unwrap_or(OLD_MAX_OPS)
-    }
-
-    /// Reads one key that is no lock.
-    pub(crate) async fn find(&self, key: &Key, mode: Mode, call: &Call) -> Result<Option<Entry>> {
-        let found = self.client.get(&self.names.name(key), mode, call).await;
-        let found = found.map_err(|failure| failure.into_error(call, false))?.body;
-        Ok(found.filter(|entry| !is_lock_node(&entry.name, entry.flags)))
-    }
-
-    /// As [`find`](Self::find), and leaves the value at the server. Other programs' flags stay there
-    /// too.
-    ///
-    /// No call of the server's reads a key without its value. But a check that fails says what it
-    /// found, and these two always fail where the key is there.
-    pub(crate) async fn find_without_value(
-        &self,
-        key: &Key,
-        mode: Mode,
-        call: &Call,
-    ) -> Result<Option<Entry>> {
-        let name = self.names.name(key);
-        if may_be_lock_node(&name) {
-            return self.find(key, mode, call).await;
-        }
-        let nobody = NOBODY.to_owned();
-        let checks = [
-            Op::CheckIndex { name: name.clone(), index: 0 },
-            Op::CheckSession { name: name.clone(), session: nobody },
-        ];
-        let reply = self.client.txn(&checks, false, mode, call).await;
-        if let TxnReply::Refused(refusals) =
-            reply.map_err(|failure| failure.into_error(call, false))?
-        {
-            let what = |op: usize| refusals.iter().find(|refusal| refusal.op == op);
-            if let Some(denied) = refusals.iter().find(|refusal| is_denied_text(&refusal.what)) {
-                return Err(Failure::refusal(&denied.what).into_error(call, false));
-            }
-            if what(0).is_some_and(|refusal| is_absent_text(&refusal.what)) {
-                return Ok(None);
-            }
-            let index = what(0).and_then(|refusal| said_index(&refusal.what));
-            let session = what(1).and_then(|refusal| said_session(&refusal.what));
-            if let (Some(modify_index), Some(session)) = (index, session) {
-                let session = Some(session.to_owned()).filter(|session| !session.is_empty());
-                return Ok(Some(Entry {
-                    name,
-                    value: Default::default(),
-                    flags: 0,
-                    create_index: 0,
-                    modify_index,
-                    lock_index: 0,
-                    session,
-                }));
-            }
-        }
-        // A server that says it in other words gives the value too.
-        let found = self.find(key, mode, call).await?;
-        Ok(found.map(|entry| Entry { value: Default::default(), ..entry }))
     }
 
     /// The pairs of stored keys.
@@ -222,6 +168,45 @@ impl Handle {
         let kinds = self.kinds.of(&self.client, &entries, mode, call).await?;
         let pairs = keys.into_iter().zip(entries).zip(kinds);
         Ok(pairs.map(|((key, entry), kind)| pair(key, entry, kind)).collect())
+    }
+
+    /// Makes a session. Where nobody waits for it any more, it is ended again.
+    pub(crate) async fn new_session(
+        &self,
+        purpose: Purpose,
+        ttl: Duration,
+        call: &Call,
+    ) -> Result<Kept> {
+        let (client, kinds, call) = (self.client.clone(), self.kinds.clone(), *call);
+        let retired = self.retired.clone();
+        let (give, given) = oneshot::channel();
+        tokio::spawn(async move {
+            let made = Kept::make(&client, purpose, ttl, &call).await;
+            if let Ok(kept) = &made {
+                kinds.note(&kept.id, purpose);
+            }
+            if let Err(Ok(kept)) = give.send(made) {
+                let _ = retired.send(kept.id);
+            }
+        });
+        // Whoever makes it says how that went, unless the runtime ends.
+        given.await.map_err(|_| Error::new(ErrorKind::Closed, CONSUL, call.operation))?
+    }
+
+    /// Ends in the background a session whose key is bound to it no more, if it was for that key alone.
+    pub(crate) fn end_if_of_key(&self, session: &str) {
+        let (client, session) = (self.client.clone(), session.to_owned());
+        let retired = self.retired.clone();
+        let deadline = Instant::now() + client.operation_timeout();
+        tokio::spawn(async move {
+            let call = Call { operation: "destroy", deadline };
+            // Otherwise it ends by itself.
+            if let Ok(Some(found)) = client.session(&session, Mode::Consistent, &call).await
+                && found.name == Purpose::Key.name()
+            {
+                let _ = retired.send(session);
+            }
+        });
     }
 
     /// Notes the session of a lock that is being taken, so that closing the handle ends it.
@@ -311,19 +296,6 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// No session has this id.
-const NOBODY: &str = "nobody";
-
-/// The index in `failed index check for key "a", current modify index 7 != 0`.
-fn said_index(what: &str) -> Option<u64> {
-    what.rsplit_once(" != ")?.0.rsplit_once(' ')?.1.parse().ok()
-}
-
-/// The session in `failed session check for key "a", current session "…" != "nobody"`.
-fn said_session(what: &str) -> Option<&str> {
-    what.strip_suffix(&format!("\" != {NOBODY:?}"))?.rsplit_once('"').map(|(_, session)| session)
-}
-
 /// The pair of a stored key.
 pub(crate) fn pair(key: Key, entry: Entry, kind: LifetimeKind) -> KvPair {
     let version = version(&entry);
@@ -343,8 +315,12 @@ pub(crate) fn mode(consistency: Consistency) -> Mode {
     }
 }
 
-pub(crate) fn limits(max_ops: usize) -> Capabilities {
-    Capabilities::new(MAX_VALUE_BYTES, max_ops / OPS_OF_A_WRITE, MAX_VALUE_BYTES + LONGEST_KEY)
+/// What fits into the body of a transaction, in which a value takes four thirds of its bytes,
+/// however many operations with however long names there are.
+fn limits(max_ops: usize, root: usize) -> Capabilities {
+    let names = max_ops * (OP_BYTES + root + LONGEST_KEY);
+    let bytes = LONGEST_BODY.saturating_sub(names) / 4 * 3;
+    Capabilities::new(bytes.saturating_sub(LONGEST_KEY), max_ops / OPS_OF_A_WRITE, bytes)
 }
 
 /// Limits of times to live that the server counts twice.

@@ -29,43 +29,52 @@ impl Kinds {
         mode: Mode,
         call: &Call,
     ) -> Result<Vec<LifetimeKind>> {
-        let mut unknown: Vec<&str> = {
+        let mut kinds = HashMap::new();
+        let mut unknown: Vec<&str> = Vec::new();
+        {
             let known = self.inner();
-            let sessions = entries.iter().filter_map(|entry| entry.session.as_deref());
-            sessions.filter(|session| !known.contains_key(*session)).collect()
-        };
+            for session in entries.iter().filter_map(|entry| entry.session.as_deref()) {
+                match known.get(session) {
+                    Some(kind) => drop(kinds.insert(session.to_owned(), *kind)),
+                    None => unknown.push(session),
+                }
+            }
+        }
         unknown.sort_unstable();
         unknown.dedup();
         if unknown.len() > FEW {
-            self.learn(client.sessions(mode, call).await, call)?;
+            kinds.extend(self.learn(client.sessions(mode, call).await, call)?);
         } else {
             for session in unknown {
                 let found = client.session(session, mode, call).await;
-                self.learn(found.map(|found| found.into_iter().collect()), call)?;
+                let found = found.map(|found| found.into_iter().collect());
+                kinds.extend(self.learn(found, call)?);
             }
         }
-        let known = self.inner();
         let kind = |entry: &Entry| match &entry.session {
             None => LifetimeKind::Permanent,
             // It is gone, or may not be read: the key ends with a session all the same.
-            Some(session) => known.get(session).copied().unwrap_or(LifetimeKind::Ephemeral),
+            Some(session) => kinds.get(session).copied().unwrap_or(LifetimeKind::Ephemeral),
         };
         Ok(entries.iter().map(kind).collect())
     }
 
+    /// Remembers what was found out, and returns it.
     fn learn(
         &self,
         found: Result<Vec<SessionInfo>, crate::error::Failure>,
         call: &Call,
-    ) -> Result<()> {
+    ) -> Result<Vec<(String, LifetimeKind)>> {
         match found {
             Ok(sessions) => {
-                for session in sessions {
-                    self.remember(&session.id, kind_of(&session.name));
-                }
-                Ok(())
+                let named = |session: SessionInfo| {
+                    let kind = kind_of(&session.name);
+                    self.remember(&session.id, kind);
+                    (session.id, kind)
+                };
+                Ok(sessions.into_iter().map(named).collect())
             }
-            Err(failure) if failure.is_denied() => Ok(()),
+            Err(failure) if failure.is_denied() => Ok(Vec::new()),
             Err(failure) => Err(failure.into_error(call, false)),
         }
     }

@@ -4,6 +4,7 @@ mod client;
 mod commit;
 mod config;
 mod error;
+mod find;
 mod handle;
 mod hub;
 mod kept;

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,16 @@ use libkv_core::{
 };
 use tokio::time::Instant;
 
-use crate::client::{Answer, Call, Entries, Entry, Mode};
+use crate::client::{Answer, Call, Entries, Entry, Mode, Op, Refusal, TxnReply};
 use crate::error::{CONSUL, Failure};
 use crate::handle::{Handle, mode};
 use crate::names::{is_lock_node, may_be_lock_node};
+use crate::rights::is_absent_text;
 
 const LIST: &str = "list";
+
+/// How many names are looked at together: whoever wants few of many need not look at all.
+const NAMES_AT_ONCE: usize = 1_000;
 
 /// Lists what is below `dir`, as the answer comes.
 pub(crate) fn list(
@@ -56,7 +61,7 @@ impl Listing {
             }
             let (client, mode) = (&self.handle.client, mode(self.opts.consistency));
             let answer = client.list(&self.handle.names.below(&self.dir), mode, &call).await;
-            let Answer { index, body, filtered } =
+            let Answer { index, body, filtered, .. } =
                 answer.map_err(|failure| failure.into_error(&call, false))?;
             if filtered {
                 return Err(self.handle.rights.denied(&call));
@@ -100,7 +105,7 @@ impl Listing {
     async fn pairs(&mut self, batch: Vec<Entry>, call: &Call) -> Result<Vec<KvPair>> {
         let mut named = Vec::with_capacity(batch.len());
         for entry in batch {
-            if !is_lock_node(&entry.name, entry.flags)
+            if !is_lock(&entry)
                 && let Some(key) = self.key(&entry.name)?
             {
                 named.push((key, entry));
@@ -139,19 +144,20 @@ impl Listing {
         }
         self.stage = Stage::Over;
         let mut pairs = Vec::new();
-        for name in answer.body {
+        for names in answer.body.chunks(NAMES_AT_ONCE) {
             if self.left() == 0 && self.seen {
                 break;
             }
-            if may_be_lock_node(&name) && self.is_lock(&name, mode, call).await? {
-                continue;
-            }
-            if let Some(key) = self.key(&name)?
-                && self.left() > 0
-            {
-                let version = Version::unknown(CONSUL);
-                pairs.push(KvPair::new(key, Default::default(), version, LifetimeKind::Permanent));
-                self.given += 1;
+            let locks = self.locks(names, mode, call).await?;
+            for name in names.iter().filter(|name| !locks.contains(*name)) {
+                if let Some(key) = self.key(name)?
+                    && self.left() > 0
+                {
+                    let version = Version::unknown(CONSUL);
+                    let kind = LifetimeKind::Permanent;
+                    pairs.push(KvPair::new(key, Default::default(), version, kind));
+                    self.given += 1;
+                }
             }
         }
         if !self.seen {
@@ -160,12 +166,42 @@ impl Listing {
         Ok(Page::new(answer.index, pairs))
     }
 
-    /// Whether a name is a lock's, which only its flags tell.
-    async fn is_lock(&self, name: &str, mode: Mode, call: &Call) -> Result<bool> {
-        let found = self.handle.client.get(name, mode, call).await;
-        let found = found.map_err(|failure| failure.into_error(call, false))?.body;
-        // What is gone meanwhile is not listed either.
-        Ok(found.is_none_or(|entry| is_lock_node(&entry.name, entry.flags)))
+    /// Which of these names are locks, as only their flags tell, or are gone meanwhile, and so are not
+    /// listed either.
+    async fn locks(&self, names: &[String], mode: Mode, call: &Call) -> Result<HashSet<String>> {
+        let mut locks = HashSet::new();
+        let suspects: Vec<&String> = names.iter().filter(|name| may_be_lock_node(name)).collect();
+        for suspects in suspects.chunks(self.handle.max_ops()) {
+            let mut suspects = suspects.to_vec();
+            while !suspects.is_empty() {
+                let get = |name: &&String| Op::Get { name: (*name).clone() };
+                let ops: Vec<Op> = suspects.iter().map(get).collect();
+                let reply = self.handle.client.txn(&ops, false, mode, call).await;
+                match reply.map_err(|failure| failure.into_error(call, false))? {
+                    TxnReply::Done(entries) => {
+                        let nodes = entries.into_iter().filter(is_lock);
+                        locks.extend(nodes.map(|entry| entry.name));
+                        break;
+                    }
+                    TxnReply::Refused(refusals) => {
+                        let mut gone = Vec::new();
+                        for Refusal { op, what } in refusals {
+                            if !is_absent_text(&what) {
+                                return Err(Failure::refusal(&what).into_error(call, false));
+                            }
+                            gone.extend(suspects.get(op).copied());
+                        }
+                        if gone.is_empty() {
+                            let failure = Failure::malformed("no reason").refused();
+                            return Err(failure.into_error(call, false));
+                        }
+                        suspects.retain(|name| !gone.contains(name));
+                        locks.extend(gone.into_iter().cloned());
+                    }
+                }
+            }
+        }
+        Ok(locks)
     }
 
     fn report_foreign(&mut self) {
@@ -188,6 +224,10 @@ impl Listing {
             None => Err(Error::new(ErrorKind::KeyNotFound, CONSUL, LIST).with_key(&self.dir)),
         }
     }
+}
+
+fn is_lock(entry: &Entry) -> bool {
+    is_lock_node(&entry.name, entry.flags)
 }
 
 /// How long a piece of the answer may take.

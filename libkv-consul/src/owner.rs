@@ -70,8 +70,7 @@ impl Owner {
                 let limits = key_limits();
                 let ttl = limits.checked(ttl, CONSUL, call.operation)?;
                 let asked = (ttl + MARGIN).min(limits.max);
-                let kept = Kept::make(&handle.client, Purpose::Key, asked, call).await?;
-                handle.kinds.note(&kept.id, Purpose::Key);
+                let kept = handle.new_session(Purpose::Key, asked, call).await?;
                 let granted = Granted { handle: handle.clone(), kept, ttl, needed: false };
                 Ok(Self::Time(Box::new(granted)))
             }

@@ -28,7 +28,9 @@ enum Role {
     Version(Key),
     /// A write met a key that is bound to a session, or bound otherwise than it was found.
     Bound(usize),
-    /// The lock is not as it was thought to be, or held.
+    /// The lock is not as it was found.
+    Found,
+    /// The lock is held.
     Taken,
     /// It is refused by itself only where the token lacks the right, or the session is gone.
     Step,
@@ -41,11 +43,14 @@ pub(crate) enum Refused {
     Failed(Error),
     /// These writes met keys that are bound otherwise than was thought.
     Bound(Vec<usize>),
-    /// The lock that was to be taken is held, or not as it was found.
+    /// The lock that was to be taken is held.
     Taken,
+    /// Nobody holds the lock, but it is not as it was found.
+    Stale,
     /// A key may not be bound for a while, since its last session did not end in an orderly way.
     Delayed,
-    SessionGone,
+    /// A session is gone, and which one the server's words say.
+    SessionGone(String),
 }
 
 /// One write of a transaction.
@@ -75,6 +80,13 @@ impl Bound {
     pub(crate) fn of(entry: Entry, wanted: Option<&str>) -> Option<Self> {
         let session = entry.session.filter(|session| Some(session.as_str()) != wanted)?;
         Some(Self { modified: entry.modify_index, session })
+    }
+}
+
+impl Bound {
+    /// The session that it is bound to.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
     }
 }
 
@@ -130,7 +142,7 @@ impl Plan {
             None => Op::CheckNotExists { name: name() },
             Some(index) => Op::CheckIndex { name: name(), index },
         };
-        self.push(check, Role::Taken);
+        self.push(check, Role::Found);
         let (value, session) = (Bytes::new(), session.to_owned());
         self.push(Op::Lock { name: name(), value, flags: LOCK_FLAG, session }, Role::Taken);
     }
@@ -237,7 +249,7 @@ impl Plan {
         }
         let role = |refusal: &Refusal| self.roles.get(refusal.op).cloned().unwrap_or(Role::Step);
         let mut bound = Vec::new();
-        let (mut gone, mut taken) = (false, false);
+        let (mut gone, mut taken, mut stale) = (None, false, false);
         let mut other = None;
         for refusal in refusals {
             let absent = is_absent_text(&refusal.what);
@@ -250,7 +262,7 @@ impl Plan {
                 Role::Bound(_) | Role::Taken | Role::Step
                     if is_session_gone_text(&refusal.what) =>
                 {
-                    gone = true;
+                    gone.get_or_insert_with(|| refusal.what.clone());
                     continue;
                 }
                 Role::Bound(at) => {
@@ -259,6 +271,10 @@ impl Plan {
                 }
                 Role::Taken => {
                     taken = true;
+                    continue;
+                }
+                Role::Found => {
+                    stale = true;
                     continue;
                 }
                 Role::Step => {
@@ -275,13 +291,14 @@ impl Plan {
             });
         }
         bound.dedup();
-        match other {
-            _ if gone => Refused::SessionGone,
+        match (gone, other) {
+            (Some(what), _) => Refused::SessionGone(what),
             _ if taken => Refused::Taken,
+            _ if stale => Refused::Stale,
             // What follows on a write that failed fails too.
             _ if !bound.is_empty() => Refused::Bound(bound),
-            Some(what) => Refused::Failed(refusal(what, operation)),
-            None => Refused::Failed(
+            (None, Some(what)) => Refused::Failed(refusal(what, operation)),
+            (None, None) => Refused::Failed(
                 Error::new(ErrorKind::Other, CONSUL, operation)
                     .with_detail("the server refused and did not say why"),
             ),

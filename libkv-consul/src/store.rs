@@ -14,7 +14,7 @@ use crate::ConsulConfig;
 use crate::client::{Call, Entry, Mode};
 use crate::commit::{Unwritten, commit, exchange};
 use crate::error::CONSUL;
-use crate::handle::{Handle, limits, mode, session_limits, version};
+use crate::handle::{Handle, mode, session_limits, version};
 use crate::list::list;
 use crate::lock::ConsulLock;
 use crate::names::{is_lock_node, may_be_lock_node};
@@ -247,7 +247,7 @@ impl Store for ConsulStore {
 
 impl ConsulStore {
     fn limits(&self) -> Capabilities {
-        limits(self.handle.max_ops())
+        self.handle.limits()
     }
 
     /// Puts and deletes together, after making the sessions that the keys need. A session that turns
@@ -275,9 +275,12 @@ impl ConsulStore {
             owners.iter_mut().for_each(Owner::send);
             let mut outcome = match commit(client, max_ops, &guards, &mut writes, call).await {
                 Ok(entries) => outcome(&entries, &names, marker.as_deref(), call),
-                Err(Unwritten::SessionGone) => {
+                Err(Unwritten::SessionGone(what)) => {
                     let ours = owners.iter().find_map(|owner| match owner {
-                        Owner::Session(session) => Some(session.clone()),
+                        // The handle's session is well where it was another that is gone.
+                        Owner::Session(session) if what.contains(&**session) => {
+                            Some(session.clone())
+                        }
                         _ => None,
                     });
                     if gone.is_none() && ours.is_some() {
@@ -290,6 +293,10 @@ impl ConsulStore {
                 }
                 Err(Unwritten::Failed(error)) => Err(error),
             };
+            if outcome.is_ok() {
+                let left = writes.iter().filter_map(|write| Some(write.bound.as_ref()?.session()));
+                left.for_each(|session| self.handle.end_if_of_key(session));
+            }
             for owner in &mut owners {
                 outcome = owner.settle(outcome, &self.handle, call).await;
             }

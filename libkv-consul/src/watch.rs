@@ -1,4 +1,6 @@
 mod patience;
+mod reading;
+mod snapshot;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,11 +9,12 @@ use futures_core::Stream;
 use futures_util::stream::unfold;
 use libkv_core::{
     Error, ErrorKind, Event, Key, KvPair, Picture, Result, ResyncReason, Version, WatchOptions,
-    WatchTarget, diff,
+    WatchTarget,
 };
 
 use self::patience::Patience;
-use crate::client::{Answer, Call, Entries, Entry, Mode, Span};
+use self::snapshot::Snapshot;
+use crate::client::{Call, Entry, Mode, Span};
 use crate::error::CONSUL;
 use crate::handle::{Handle, pair};
 use crate::hub::{Subscription, closed};
@@ -60,6 +63,7 @@ struct Watch {
     picture: Picture,
     /// The index of the state that was told, which older answers of the feed do not change.
     index: u64,
+    patience: Patience,
 }
 
 enum Phase {
@@ -72,17 +76,6 @@ enum Phase {
     Healing,
 }
 
-/// A state that is being told.
-struct Snapshot {
-    /// None where it is not asked for yet.
-    entries: Option<Box<Entries>>,
-    /// What was told before and has not come up yet: what is left at the end is gone. None where
-    /// nothing was told.
-    old: Option<Picture>,
-    silent: bool,
-    any: bool,
-}
-
 impl Watch {
     fn new(handle: Arc<Handle>, target: WatchTarget, opts: WatchOptions) -> Self {
         let span = match &target {
@@ -91,7 +84,8 @@ impl Watch {
         };
         let changes = handle.hub.listen(span, opts.buffer);
         let (phase, ready, picture) = (Phase::New, VecDeque::new(), Picture::new());
-        Self { handle, target, opts, changes, phase, ready, picture, index: 0 }
+        let patience = Patience::default();
+        Self { handle, target, opts, changes, phase, ready, picture, index: 0, patience }
     }
 
     fn key(&self) -> &Key {
@@ -164,6 +158,7 @@ impl Watch {
     fn level(&mut self, index: u64) {
         self.index = index;
         self.phase = Phase::Live;
+        self.patience.well();
         self.ready.push_back(Event::Synced { index });
         // What a state needs, a watch of changes does not.
         self.ready.shrink_to_fit();
@@ -186,166 +181,6 @@ impl Watch {
         !self.opts.initial && matches!(self.phase, Phase::New)
     }
 
-    fn snapshot(&mut self) -> Phase {
-        let silent = self.is_silent();
-        let old = std::mem::take(&mut self.picture);
-        let old = (!silent && !old.is_empty()).then_some(old);
-        Phase::Snapshot(Snapshot { entries: None, old, silent, any: false })
-    }
-
-    /// Reads and tells the next part of the state, however long it takes to get it.
-    async fn read_on(&mut self) -> Result<()> {
-        let mut patience = Patience::default();
-        loop {
-            let error = match self.read_part().await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            self.begin_again();
-            patience.after(error, self.target.key()).await?;
-        }
-    }
-
-    async fn read_part(&mut self) -> Result<()> {
-        let call = self.call();
-        let Phase::Snapshot(snapshot) = &mut self.phase else {
-            return Ok(());
-        };
-        let client = &self.handle.client;
-        let failed = |failure: crate::error::Failure| failure.into_error(&call, false);
-        let Some(entries) = &mut snapshot.entries else {
-            return match &self.target {
-                WatchTarget::Key(key) => {
-                    let name = self.handle.names.name(key);
-                    let answer = client.get(&name, Mode::Consistent, &call).await;
-                    let Answer { index, body, .. } = answer.map_err(failed)?;
-                    self.index = index.unwrap_or_default();
-                    let batch = body.into_iter().collect();
-                    self.tell_part(batch).await?;
-                    self.end_snapshot(&call).await
-                }
-                WatchTarget::Tree(dir) => {
-                    let prefix = self.handle.names.below(dir);
-                    let answer = client.list(&prefix, Mode::Consistent, &call).await;
-                    let Answer { index, body, filtered } = answer.map_err(failed)?;
-                    if filtered {
-                        return Err(self.handle.rights.denied(&call));
-                    }
-                    self.index = index.unwrap_or_default();
-                    snapshot.entries = Some(Box::new(body));
-                    Ok(())
-                }
-            };
-        };
-        match entries.next(client.operation_timeout()).await.map_err(failed)? {
-            Some(batch) => self.tell_part(batch).await,
-            None => self.end_snapshot(&call).await,
-        }
-    }
-
-    /// What was told so far stays told, and the state is read once more.
-    fn begin_again(&mut self) {
-        let told = std::mem::take(&mut self.picture);
-        if let Phase::Snapshot(snapshot) = &mut self.phase {
-            snapshot.entries = None;
-            snapshot.any = false;
-            if !snapshot.silent && !told.is_empty() {
-                snapshot.old.get_or_insert_default().extend(told);
-            }
-        }
-    }
-
-    async fn tell_part(&mut self, batch: Vec<Entry>) -> Result<()> {
-        let mut named = Vec::with_capacity(batch.len());
-        let mut foreign = 0;
-        if let Phase::Snapshot(snapshot) = &mut self.phase {
-            snapshot.any |= !batch.is_empty();
-        }
-        for entry in batch {
-            if is_lock_node(&entry.name, entry.flags) {
-                continue;
-            }
-            match self.handle.names.key(&entry.name) {
-                Some(key) => named.push((key, entry)),
-                None => foreign += 1,
-            }
-        }
-        let call = self.call();
-        let pairs = self.handle.pairs(named, Mode::Consistent, &call).await?;
-        let known = match &self.phase {
-            Phase::Snapshot(Snapshot { old: Some(old), .. }) => {
-                // What is beyond this part comes up with a later one.
-                let last = pairs.last().map(|pair| &pair.key);
-                let passed = old.iter().filter(|(key, _)| last.is_some_and(|last| *key <= last));
-                let mut known: Picture =
-                    passed.map(|(key, version)| (key.clone(), *version)).collect();
-                self.keep_hidden(&mut known, &pairs, &call).await?;
-                Some(known)
-            }
-            _ => None,
-        };
-        self.picture.extend(pairs.iter().map(|pair| (pair.key.clone(), pair.version)));
-        let Phase::Snapshot(snapshot) = &mut self.phase else {
-            return Ok(());
-        };
-        match (&mut snapshot.old, known) {
-            (Some(old), Some(known)) => {
-                if let Some(last) = pairs.last() {
-                    *old = old.split_off(&last.key);
-                    old.remove(&last.key);
-                }
-                self.ready.extend(diff(&known, &pairs, self.index));
-            }
-            _ if snapshot.silent => {}
-            _ => self.ready.extend(pairs.into_iter().map(Event::Put)),
-        }
-        self.note_foreign(foreign);
-        Ok(())
-    }
-
-    /// Takes what was told and is there all the same out of what is gone. It is an error where it
-    /// is there and may not be read any more.
-    async fn keep_hidden(
-        &mut self,
-        known: &mut Picture,
-        pairs: &[KvPair],
-        call: &Call,
-    ) -> Result<()> {
-        if !matches!(self.target, WatchTarget::Tree(_)) {
-            return Ok(());
-        }
-        let came_up = |key: &Key| pairs.binary_search_by(|pair| pair.key.cmp(key)).is_ok();
-        let gone = known.keys().filter(|key| !came_up(key));
-        let gone: Vec<String> = gone.map(|key| self.handle.names.name(key)).collect();
-        let there = self.handle.rights.look_for(&gone, call).await?;
-        for name in there {
-            // Somebody put it meanwhile, which the feed tells.
-            if let Some((key, version)) =
-                self.handle.names.key(&name).and_then(|key| known.remove_entry(&key))
-            {
-                self.picture.insert(key, version);
-            }
-        }
-        Ok(())
-    }
-
-    /// What was told and did not come up is gone.
-    async fn end_snapshot(&mut self, call: &Call) -> Result<()> {
-        let Phase::Snapshot(snapshot) = &self.phase else {
-            return Ok(());
-        };
-        let mut gone = snapshot.old.clone().unwrap_or_default();
-        if let WatchTarget::Tree(dir) = &self.target
-            && !snapshot.any
-        {
-            self.handle.rights.demand(&self.handle.names.below(dir), call).await?;
-        }
-        self.keep_hidden(&mut gone, &[], call).await?;
-        self.ready.extend(diff(&gone, [], self.index));
-        self.level(self.index);
-        Ok(())
-    }
-
     /// Takes a change. The state that was told may have it already, or a later one.
     async fn change(&mut self, change: &Change) -> Result<()> {
         if change.index <= self.index && !matches!(self.phase, Phase::New | Phase::Healing) {
@@ -359,8 +194,11 @@ impl Watch {
         };
         let shown = change.entry.as_ref().filter(|entry| !is_lock_node(&entry.name, entry.flags));
         let Some(entry) = shown else {
-            if self.picture.remove(&key).is_some() && !self.is_silent() {
-                self.ready.push_back(Event::Delete { key, last_index: change.index });
+            if let Some(told) = self.picture.remove(&key)
+                && !self.is_silent()
+            {
+                let last_index = change.index.max(told.last_index());
+                self.ready.push_back(Event::Delete { key, last_index });
             }
             return Ok(());
         };
@@ -377,9 +215,8 @@ impl Watch {
         Ok(())
     }
 
-    async fn pair(&self, key: Key, entry: Entry) -> Result<KvPair> {
+    async fn pair(&mut self, key: Key, entry: Entry) -> Result<KvPair> {
         let entries = [entry];
-        let mut patience = Patience::default();
         loop {
             let (kinds, call) = (&self.handle.kinds, self.call());
             match kinds.of(&self.handle.client, &entries, Mode::Consistent, &call).await {
@@ -389,7 +226,7 @@ impl Watch {
                         kinds.first().copied().unwrap_or(libkv_core::LifetimeKind::Ephemeral);
                     return Ok(pair(key, entry, kind));
                 }
-                Err(error) => patience.after(error, self.key()).await?,
+                Err(error) => self.patience.after(error, self.target.key()).await?,
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// A peer that is gone without a word is found by these, where a call waits long for its answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_TRIES: u32 = 3;
-/// The part of the connections for calls that sessions have besides, and listings too.
+/// The part of the connections for calls that sessions have besides.
 const SOME: usize = 4;
 /// How much of an answer is read that only explains a failure.
 const LONGEST_EXPLANATION: usize = 64 << 10;
@@ -59,6 +59,8 @@ pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) index: Option<u64>,
     pub(crate) filtered: bool,
+    /// There is surely no body.
+    pub(crate) empty: bool,
 }
 
 /// An answer whose body is still to come. It keeps its turn until it is dropped.
@@ -90,13 +92,13 @@ impl Agent {
         token: Option<&Carried>,
         until: Instant,
     ) -> Result<Coming, Failure> {
-        let (begun, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
-        let (http, keepsake) = (self.http(request, token, &sent)?, sent);
+        let (begun, fate) = (Instant::now(), Arc::new(Fate::default()));
+        let http = self.http(request, token, &fate)?;
         let client = match request.lane {
             Lane::Watches => &self.watches,
             Lane::Calls | Lane::Lists | Lane::Sessions => &self.calls,
         };
-        let has_left = || request.body.is_none() || keepsake.load(Ordering::Acquire);
+        let has_left = || request.body.is_none() || fate.has_left();
         let response = match timeout_at(until, client.execute(http)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Failure::broken(error, has_left()).at(&self.address)),
@@ -104,7 +106,7 @@ impl Agent {
         };
         let head = Head::of(&response);
         let coming = Coming { head, response, _turn: turn };
-        if request.answers.contains(&head.status) {
+        if request.is_answered_by(&head) {
             return Ok(coming);
         }
         let retry_after = coming.response.headers().get(RETRY_AFTER);
@@ -115,12 +117,12 @@ impl Agent {
         Err(judge(head.status, &text, retry_after, secret).at(&self.address))
     }
 
-    /// Prepares a request; `sent` becomes true when the first byte of it may leave.
+    /// Prepares a request, whose `fate` is told by its body.
     fn http(
         &self,
         request: &Request,
         token: Option<&Carried>,
-        sent: &Arc<AtomicBool>,
+        fate: &Arc<Fate>,
     ) -> Result<reqwest::Request, Failure> {
         let unusable = |error: String| Failure::unsent(ErrorKind::Other, error).at(&self.address);
         let url = Url::parse(&format!("{}{}", self.base, request.target))
@@ -140,7 +142,7 @@ impl Agent {
         if let Some(body) = &request.body {
             let json = reqwest::header::HeaderValue::from_static("application/json");
             http.headers_mut().insert(CONTENT_TYPE, json);
-            let told = Told { body: Some(body.clone()), sent: sent.clone() };
+            let told = Told { body: Some(body.clone()), fate: fate.clone() };
             *http.body_mut() = Some(reqwest::Body::wrap(told));
         }
         Ok(http)
@@ -154,6 +156,7 @@ impl Head {
             status: response.status().as_u16(),
             index: header("x-consul-index").and_then(|index| index.parse().ok()),
             filtered: header("x-consul-results-filtered-by-acls") == Some("true"),
+            empty: response.content_length() == Some(0),
         }
     }
 }
@@ -170,22 +173,66 @@ async fn explanation(mut response: Response, until: Instant) -> Vec<u8> {
     text
 }
 
+/// Whether a request has left. The connection may take its body at any time, on another thread, so
+/// whoever says that it has not left also keeps it from leaving.
+#[derive(Debug, Default)]
+struct Fate(AtomicU8);
+
+const WAITING: u8 = 0;
+const LEFT: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+impl Fate {
+    /// Lets it leave, unless it was withdrawn.
+    fn leave(&self) -> bool {
+        self.settle(LEFT) != WITHDRAWN
+    }
+
+    /// Whether it has left; if not, it never will.
+    fn has_left(&self) -> bool {
+        self.settle(WITHDRAWN) == LEFT
+    }
+
+    /// Settles it if nobody did before, and says what it was then.
+    fn settle(&self, wanted: u8) -> u8 {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        match self.0.compare_exchange(WAITING, wanted, success, failure) {
+            Ok(_) => wanted,
+            Err(settled) => settled,
+        }
+    }
+}
+
 /// A body that tells when it is taken. Until then nothing of the request has left: its head goes out
 /// with the first piece of its body.
 struct Told {
     body: Option<Bytes>,
-    sent: Arc<AtomicBool>,
+    fate: Arc<Fate>,
 }
+
+/// Nobody waits for the answer any more, and was told that nothing was sent.
+#[derive(Debug)]
+struct Withdrawn;
+
+impl std::fmt::Display for Withdrawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("withdrawn before it was sent")
+    }
+}
+
+impl std::error::Error for Withdrawn {}
 
 impl Body for Told {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Withdrawn;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.sent.store(true, Ordering::Release);
+        if !self.fate.leave() {
+            return Poll::Ready(Some(Err(Withdrawn)));
+        }
         Poll::Ready(self.body.take().map(|body| Ok(Frame::data(body))))
     }
 
@@ -266,7 +313,7 @@ fn prepare_one(
     let some = config.max_connections.div_ceil(SOME);
     let turns = Turns {
         calls: line(config.max_connections),
-        lists: line(some),
+        lists: line(config.max_connections),
         sessions: line(some),
         watches: watches.clone(),
     };
@@ -287,5 +334,26 @@ impl Resolve for Fixed {
             let found: Vec<_> = tokio::net::lookup_host((name, port)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_not_to_have_left_never_leaves() {
+        for given_up in [false, true] {
+            let fate = Arc::new(Fate::default());
+            let mut body = Told { body: Some(Bytes::from_static(b"x")), fate: fate.clone() };
+            if given_up {
+                assert!(!fate.has_left());
+            }
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) else {
+                panic!("a body is there at once");
+            };
+            assert_eq!((frame.is_err(), fate.has_left()), (given_up, !given_up));
+        }
     }
 }

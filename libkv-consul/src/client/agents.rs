@@ -88,29 +88,37 @@ impl Agents {
     }
 
     /// Asks the current agent once, and waits for what may take long. It has a turn among the
-    /// watches, however long they are in line for it, and `limit` counts from there.
+    /// watches, however long they are in line for it, and `limit` counts from there. Where the token
+    /// was refused and there is another one by now, it asks once more.
     pub(crate) async fn watch(
         &self,
         request: &Request,
         limit: Duration,
     ) -> Result<(Coming, String), Failure> {
-        let at = self.current.load(Ordering::Relaxed);
-        let agent = &self.agents[at];
-        let turn = agent.turn(request.lane).await?;
-        let (until, token) = (Instant::now() + limit, self.token.current().await);
-        let sending = agent.send(request, turn, token.as_ref(), until);
-        let failure = match sending.await {
-            Ok(coming) => return Ok((coming, agent.address.clone())),
-            Err(failure) => failure,
-        };
-        if failure.is_denied() {
-            // The next one is asked with the new token.
-            self.token.has_changed(token.as_ref()).await;
+        let mut renewed = false;
+        loop {
+            let at = self.current.load(Ordering::Relaxed);
+            let agent = &self.agents[at];
+            let turn = agent.turn(request.lane).await?;
+            let (until, token) = (Instant::now() + limit, self.token.current().await);
+            let failure = match agent.send(request, turn, token.as_ref(), until).await {
+                Ok(coming) => return Ok((coming, agent.address.clone())),
+                Err(failure) => failure,
+            };
+            if failure.is_denied() && !renewed && self.token.has_changed(token.as_ref()).await {
+                renewed = true;
+                continue;
+            }
+            if failure.verdict != Verdict::Refused {
+                self.leave(at);
+            }
+            return Err(failure);
         }
-        if failure.verdict != Verdict::Refused {
-            self.leave(at);
-        }
-        Err(failure)
+    }
+
+    /// Whether calls show a token.
+    pub(crate) fn shows_token(&self) -> bool {
+        self.token.is_shown()
     }
 
     /// How many more could watch at once.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::agent::{Coming, Head};
 use super::name::{Alphabet, Place, encoded};
 use super::request::{Lane, Request};
 use super::{Answer, Call, Client, Entries, Entry, Mode, Op, Refusal, Span, TxnReply};
@@ -41,7 +42,7 @@ impl Client {
         mode: Mode,
         call: &Call,
     ) -> Result<Answer<Option<Entry>>, Failure> {
-        let answer = |entry| Answer { index: None, filtered: false, body: entry };
+        let answer = |entry| Answer { index: None, filtered: false, wide: false, body: entry };
         match self.txn(&[Op::Get { name: name.to_owned() }], false, mode, call).await? {
             TxnReply::Done(entries) => Ok(answer(entries.into_iter().next())),
             TxnReply::Refused(refusals) => match refusals.into_iter().next() {
@@ -61,19 +62,21 @@ impl Client {
     ) -> Result<Answer<Vec<String>>, Failure> {
         let span = Span::Prefix(prefix.to_owned());
         let request = |place: &Place| Request::kv(&place.path).flag("keys").mode(mode);
-        let place = Place::of(&span, Alphabet::Letters);
+        let mut place = Place::of(&span, Alphabet::Letters);
         let whole = match self.call(request(&place), call).await {
             Err(failure) if is_unprintable(&failure, prefix) => {
-                self.call(request(&Place::of(&span, Alphabet::Ascii)), call).await?
+                place = Place::of(&span, Alphabet::Ascii);
+                self.call(request(&place), call).await?
             }
             whole => whole?,
         };
-        if whole.head.status == 404 {
-            return Ok(whole.answer(Vec::new()));
-        }
-        let mut names: Vec<String> = whole.parsed(|body| Ok(serde_json::from_slice(body)?))?;
+        let mut names: Vec<String> = match whole.head.status {
+            404 => Vec::new(),
+            _ => whole.parsed(|body| Ok(serde_json::from_slice(body)?))?,
+        };
         names.retain(|name| span.covers(name));
-        Ok(whole.answer(names))
+        let (answer, wide) = (whole.answer(names), place.only.is_some());
+        Ok(Answer { filtered: answer.filtered && !wide, wide, ..answer })
     }
 
     /// Reads the keys that begin with a prefix, as they come.
@@ -101,9 +104,7 @@ impl Client {
         let request = Request::kv(&place.path).lane(Lane::Lists).flag("recurse").mode(mode);
         let request = self.addressed(request);
         let (coming, address) = self.agents.begin(&request, call).await?;
-        let head = coming.head;
-        let body = Entries::of(coming, place.only, address);
-        Ok(Answer { index: head.index, filtered: head.filtered, body })
+        Ok(spanned(coming, place.only, address))
     }
 
     /// Waits until the index of a span is above `index`, and at most about `wait`; without an index,
@@ -149,10 +150,16 @@ impl Client {
         }
         tracing::trace!(backend = %CONSUL, operation, index, "a query waits");
         let (coming, address) = self.agents.watch(&self.addressed(request), limit).await?;
-        let head = coming.head;
-        let body = Entries::of(coming, place.only, address);
-        Ok(Answer { index: head.index, filtered: head.filtered, body })
+        Ok(spanned(coming, place.only, address))
     }
+}
+
+/// What of an answer was asked for. What is left out of a wide one may be outside of that, so that
+/// it is not known to be `filtered`.
+fn spanned(coming: Coming, only: Option<Span>, address: String) -> Answer<Entries> {
+    let (Head { index, filtered, .. }, wide) = (coming.head, only.is_some());
+    let body = Entries::of(coming, only, address);
+    Answer { index, filtered: filtered && !wide, wide, body }
 }
 
 /// Whether an agent may have refused a path because its table of Unicode is older than a letter.

@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 
 use super::Mode;
+use super::agent::Head;
 
 /// Whether a request may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +38,16 @@ pub(crate) struct Request {
     pub(crate) way: Way,
     pub(crate) lane: Lane,
     /// The statuses that answer it; any other is a failure.
-    pub(crate) answers: &'static [u16],
+    answers: &'static [u16],
+    /// It is about keys, and a key that is not there is an answer.
+    keys: bool,
     has_query: bool,
 }
 
 impl Request {
     fn new(method: Method, way: Way, target: String) -> Self {
         let (lane, answers) = (Lane::Calls, &[200]);
-        Self { method, target, body: None, way, lane, answers, has_query: false }
+        Self { method, target, body: None, way, lane, answers, keys: false, has_query: false }
     }
 
     /// Reads what is at a path.
@@ -59,7 +62,14 @@ impl Request {
 
     /// Reads keys. `name` is encoded already. A key that is not there is an answer.
     pub(crate) fn kv(name: &str) -> Self {
-        Self::get(format!("/v1/kv/{name}")).answered_by(&[200, 404])
+        Self { keys: true, ..Self::get(format!("/v1/kv/{name}")) }
+    }
+
+    /// Whether an answer is one to this. That a key is not there Consul says with an index or
+    /// without a word: other words of that status are somebody else's, such as a proxy's.
+    pub(crate) fn is_answered_by(&self, head: &Head) -> bool {
+        let absent = self.keys && head.status == 404 && (head.index.is_some() || head.empty);
+        absent || self.answers.contains(&head.status)
     }
 
     /// Names something behind the path, other than a key.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::Malformed;
 use super::request::{Lane, Request, Way};
 use super::{Call, Client, Mode};
-use crate::error::Failure;
+use crate::error::{Failure, judge};
 
 /// A session to be made.
 #[derive(Debug, Clone)]
@@ -49,7 +49,13 @@ impl Client {
         let request = Request::put(Way::Read, "/v1/session/renew").part(id).lane(Lane::Sessions);
         let whole = self.call(request.answered_by(&[200, 404]), call).await?;
         if whole.head.status == 404 {
-            return Ok(None);
+            // Others than Consul know nothing of the session, and that says nothing of it.
+            let named = String::from_utf8_lossy(&whole.body).contains(id);
+            return if named {
+                Ok(None)
+            } else {
+                Err(judge(404, &whole.body, None, None).at(&whole.address))
+            };
         }
         let renewed = whole.parsed(SessionInfo::parse_all)?;
         match renewed.into_iter().next().and_then(|session| session.ttl) {

@@ -58,6 +58,11 @@ impl Token {
         self.held().token.clone()
     }
 
+    /// Whether there is a token at all.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.held().token.is_some()
+    }
+
     /// Whether there is another token by now than the one that was refused.
     pub(crate) async fn has_changed(&self, refused: Option<&Carried>) -> bool {
         self.look().await;

@@ -37,6 +37,9 @@ fn every_status_and_text_has_its_meaning() {
         (500, "No cluster leader", NotReachable, NotReachable),
         (500, "rpc error making call: No cluster leader", NotReachable, NotReachable),
         (500, "No known Consul servers", NotReachable, NotReachable),
+        (500, "Raft leader not found in server lookup mapping", NotReachable, NotReachable),
+        (500, "no server currently reachable", NotReachable, NotReachable),
+        (500, "rpc error making call: Rate limit reached, try again later", Other, Other),
         (500, "RPC rate limit exceeded", Other, Other),
         (500, "No path to datacenter", InvalidConfig, InvalidConfig),
         (500, "rpc error making call: invalid session \"s\"", Other, Other),
@@ -97,6 +100,10 @@ fn what_a_caller_asks_of_a_failure_is_answered() {
     assert!(said(503, "").into_error(&call(), false).is_transient());
     assert!(!said(503, "").into_error(&call(), true).is_transient());
     assert!(said(400, "").is_bad_request());
+    // Whoever waits for a server goes on, whatever was the matter with it.
+    assert!(said(500, "something new").into_error(&call(), false).is_transient());
+    assert!(!said(500, "something new").into_error(&call(), true).is_transient());
+    assert!(!said(404, "").into_error(&call(), false).is_transient());
 }
 
 #[test]

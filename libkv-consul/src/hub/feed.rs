@@ -24,6 +24,11 @@ const CROWDED_WAIT: Duration = Duration::from_millis(500);
 const POLLING: Duration = Duration::from_secs(1);
 /// An answer without news that comes sooner than this was none.
 const SUDDEN: Duration = Duration::from_millis(20);
+/// Others are taken to wait for a connection where no more than these are free.
+const CROWDED: usize = 8;
+/// An answer that took longer to read is followed by a pause of that length: whoever watches much
+/// that changes all the time shall not be busy with it all the time.
+const QUICK: Duration = Duration::from_millis(10);
 
 /// One blocking query and those who listen to it.
 #[derive(Debug)]
@@ -182,6 +187,14 @@ struct Looking<'a> {
     begun: Instant,
 }
 
+/// What came of asking.
+enum Looked {
+    /// All was told. Reading it took this long.
+    Whole(Duration),
+    /// It is of another history, and must be asked for once more.
+    Rewound,
+}
+
 /// A name that was there.
 #[derive(Debug)]
 struct Mark {
@@ -207,11 +220,17 @@ impl<'a> Looking<'a> {
         while !self.feed.end_unwanted() {
             let (asked, before) = (Instant::now(), self.index);
             match self.look().await {
-                Ok(()) if self.index.is_none() => sleep(POLLING).await,
-                Ok(()) if self.index == before && asked.elapsed() < SUDDEN => {
+                Ok(Looked::Rewound) => {}
+                Ok(Looked::Whole(_)) if self.index.is_none() => sleep(POLLING).await,
+                Ok(Looked::Whole(_)) if self.index == before && asked.elapsed() < SUDDEN => {
                     sleep(backoff.next_jittered()).await;
                 }
-                Ok(()) => backoff.reset(),
+                Ok(Looked::Whole(took)) => {
+                    backoff.reset();
+                    if took > QUICK {
+                        sleep(took.min(LONGEST_PAUSE)).await;
+                    }
+                }
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => {
                     let name = self.name();
@@ -232,7 +251,7 @@ impl<'a> Looking<'a> {
     }
 
     fn wait(&self) -> Duration {
-        if self.shared.client.watch_connections_left() == 0 {
+        if self.shared.client.watch_connections_left() < CROWDED {
             return CROWDED_WAIT;
         }
         self.begun.elapsed().clamp(FIRST_WAIT, LONGEST_WAIT)
@@ -244,7 +263,7 @@ impl<'a> Looking<'a> {
     }
 
     /// Asks once, and says what is different.
-    async fn look(&mut self) -> Result<()> {
+    async fn look(&mut self) -> Result<Looked> {
         let (client, wait) = (&self.shared.client, self.wait());
         let failed = |failure: crate::error::Failure| failure.into_error(&self.call(), false);
         let answer = client.block(&self.feed.span, self.index, wait, WATCH).await;
@@ -252,38 +271,47 @@ impl<'a> Looking<'a> {
         if answer.filtered {
             return Err(self.shared.rights.denied(&self.call()));
         }
+        let begun = Instant::now();
         self.feed.begin_reading();
         // Zero is no index: a server that is asked for changes after it answers at once.
         let next = answer.index.filter(|index| *index > 0);
         let index = next.unwrap_or_default();
-        self.notice_rewind(next);
         self.turn = self.turn.wrapping_add(1);
         let mut found = Found { most: self.feed.largest_capacity(), ..Found::default() };
         let mut entries = answer.body;
         let idle = client.operation_timeout();
         while let Some(batch) = entries.next(idle).await.map_err(|failure| self.failed(failure))? {
-            batch.into_iter().for_each(|entry| self.compare(entry, index, &mut found));
+            for entry in batch {
+                if self.is_older(&entry) {
+                    self.rewind();
+                    return Ok(Looked::Rewound);
+                }
+                self.compare(entry, index, &mut found);
+            }
         }
         drop(entries);
-        self.find_gone(index, &mut found).await?;
+        self.find_gone(index, answer.wide, &mut found).await?;
         self.tell(found);
         self.index = next;
         self.feed.level(index);
-        Ok(())
+        Ok(Looked::Whole(begun.elapsed()))
     }
 
     fn failed(&self, failure: crate::error::Failure) -> Error {
         failure.into_error(&self.call(), false)
     }
 
-    /// The index of a span is at least that of each of its keys. Where it is not, these are of
-    /// another history.
-    fn notice_rewind(&mut self, next: Option<u64>) {
-        let newest = self.picture.values().map(|mark| mark.modified).max().unwrap_or_default();
-        if next.is_some_and(|next| next < newest) {
-            self.picture.values_mut().for_each(|mark| mark.modified = 0);
-            self.feed.say(|| Note::Rewound);
-        }
+    /// Whether an entry is older than it was, as after a backup was restored. The index of a whole
+    /// span tells nothing of that: it also falls when the server forgets what was deleted long ago.
+    fn is_older(&self, entry: &Entry) -> bool {
+        self.picture.get(&entry.name).is_some_and(|mark| entry.modify_index < mark.modified)
+    }
+
+    /// In another history the same index may be another state, so that all of it is told anew.
+    fn rewind(&mut self) {
+        self.picture.values_mut().for_each(|mark| mark.modified = 0);
+        self.index = None;
+        self.feed.say(|| Note::Rewound);
     }
 
     /// Compares an entry with what it was.
@@ -302,21 +330,23 @@ impl<'a> Looking<'a> {
     }
 
     /// Finds what did not come up any more, once it is sure that it is not only hidden.
-    async fn find_gone(&self, index: u64, found: &mut Found) -> Result<()> {
-        // Of one name the server says that it may not be read.
-        let Span::Prefix(prefix) = &self.feed.span else {
-            let gone = self.picture.iter().filter(|(_, mark)| mark.turn != self.turn);
-            found.gone(gone.map(|(name, _)| name.clone()), index);
-            return Ok(());
-        };
-        let call = self.call();
-        if self.picture.is_empty() && found.states.is_empty() {
-            self.shared.rights.demand(prefix, &call).await?;
-        }
+    async fn find_gone(&self, index: u64, wide: bool, found: &mut Found) -> Result<()> {
         let missing = self.picture.iter().filter(|(_, mark)| mark.turn != self.turn);
         let mut missing: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
-        let there = self.shared.rights.look_for(&missing, &call).await?;
-        missing.retain(|name| !there.contains(name));
+        let (call, rights) = (self.call(), &self.shared.rights);
+        let nothing = self.picture.is_empty() && found.states.is_empty();
+        match &self.feed.span {
+            Span::Prefix(prefix) if nothing => rights.demand(prefix, &call).await?,
+            Span::One(name) if nothing && wide => {
+                rights.look_for(std::slice::from_ref(name), &call).await?;
+            }
+            // Where it is asked for one name alone, the server says that it may not be read.
+            Span::One(_) if !wide => {}
+            _ => {
+                let there = rights.look_for(&missing, &call).await?;
+                missing.retain(|name| !there.contains(name));
+            }
+        }
         missing.sort_unstable();
         found.gone(missing.into_iter(), index);
         Ok(())

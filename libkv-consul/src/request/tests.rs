@@ -98,9 +98,24 @@ fn a_refusal_is_told_by_what_was_refused() {
     let bound = plan.explain(&[refusal(6, "failed session check for key \"a\"")], "txn");
     assert!(matches!(bound, Refused::Bound(at) if at == [0]));
     let gone = plan.explain(&[refusal(6, "invalid session \"s\"")], "txn");
-    assert!(matches!(gone, Refused::SessionGone));
+    assert!(matches!(gone, Refused::SessionGone(what) if what.contains("\"s\"")));
     let late = plan.explain(&[refusal(5, "failed to lock key \"a\" due to lock delay")], "txn");
     assert!(matches!(late, Refused::Delayed));
+}
+
+#[test]
+fn a_lock_that_is_free_is_told_from_one_that_is_held() {
+    let mut plan = Plan::default();
+    plan.take_lock("l/.lock", "s", None);
+    plan.write(0, &put("l", Some("s")));
+    let there = refusal(0, "key \"l/.lock\" exists");
+    let held = refusal(1, "failed to lock key \"l/.lock\", lock is already held");
+    let free = plan.explain(std::slice::from_ref(&there), "lock");
+    assert!(matches!(free, Refused::Stale), "{free:?}");
+    for refusals in [vec![there, held.clone()], vec![held]] {
+        let taken = plan.explain(&refusals, "lock");
+        assert!(matches!(taken, Refused::Taken), "{taken:?}");
+    }
 }
 
 #[test]

@@ -27,4 +27,9 @@ impl Patience {
         sleep(self.0.next_jittered()).await;
         Ok(())
     }
+
+    /// All is well: the next failure is waited out for a short time again.
+    pub(super) fn well(&mut self) {
+        self.0.reset();
+    }
 }

@@ -247,7 +247,7 @@ async fn a_refused_token_is_looked_after_in_its_file() {
     let path = folder.path().join("token");
     std::fs::write(&path, "old").unwrap();
     let denied = || answer(403, &[], "ACL not found");
-    let steps = [denied(), denied(), answer(200, &[], "{}")];
+    let steps = [denied(), denied(), answer(200, &[], "{}"), denied(), answer(404, &[], "")];
     let responder = Responder::start(steps).await;
     let client = client(&[&responder], &format!("?token_file={}", path.display())).await;
     let ops = [delete("a")];
@@ -255,11 +255,15 @@ async fn a_refused_token_is_looked_after_in_its_file() {
     assert!(failure.is_denied());
     std::fs::write(&path, "new").unwrap();
     client.txn(&ops, true, Mode::Stale, &call()).await.unwrap();
+    std::fs::write(&path, "newest").unwrap();
+    let span = Span::One("a".to_owned());
+    client.block(&span, None, WHOLE, "watch").await.unwrap();
     let tokens: Vec<_> = responder
         .seen()
         .into_iter()
         .flat_map(|seen| seen.headers)
         .filter(|header| header.starts_with("x-consul-token"))
         .collect();
-    assert_eq!(tokens, ["old", "old", "new"].map(|token| format!("x-consul-token: {token}")));
+    let expected = ["old", "old", "new", "new", "newest"];
+    assert_eq!(tokens, expected.map(|token| format!("x-consul-token: {token}")));
 }

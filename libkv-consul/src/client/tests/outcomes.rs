@@ -139,3 +139,34 @@ async fn operations_that_write_are_never_repeated_whatever_the_caller_says() {
     assert_eq!(failure.kind_for(true), ErrorKind::OutcomeUnknown);
     assert_eq!(responder.lines(), ["PUT /v1/txn"]);
 }
+
+#[tokio::test]
+async fn only_consul_says_that_something_is_not_there() {
+    let page = "<html>Not Found</html>";
+    let responder = Responder::start([
+        answer(404, &[], page),
+        answer(404, &[], page),
+        answer(404, &[], page),
+        answer(404, &[], page),
+        answer(404, &["X-Consul-Index: 7"], page),
+        answer(404, &[], ""),
+        answer(404, &[], "Session id 's-1' not found"),
+    ])
+    .await;
+    let client = client(&[&responder], "").await;
+    let (mode, call) = (Mode::Consistent, call());
+    let span = Span::One("a".to_owned());
+    for failure in [
+        client.get("a", mode, &call).await.map(drop).unwrap_err(),
+        client.keys("a", mode, &call).await.map(drop).unwrap_err(),
+        client.block(&span, None, WHOLE, "watch").await.map(drop).unwrap_err(),
+        client.renew_session("s-1", &call).await.map(drop).unwrap_err(),
+    ] {
+        let error = failure.into_error(&call, false).to_string();
+        assert!(error.contains("look whether it is Consul"), "{error}");
+    }
+    for _ in 0..2 {
+        assert!(client.get("a", mode, &call).await.unwrap().body.is_none());
+    }
+    assert_eq!(client.renew_session("s-1", &call).await.unwrap(), None);
+}
