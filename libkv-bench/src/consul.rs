@@ -11,12 +11,12 @@ use libkv_consul::{ConsulConfig, ConsulStore};
 use libkv_core::{Key, Store, StoreUrl, Txn, WatchTarget};
 
 use self::bare::Bare;
-use crate::lab::{Done, Lab, Sample};
+use crate::lab::{Done, Lab};
 use crate::load;
 use crate::memory::counted;
 use crate::remote::{
-    CROWD, Calls, DATA, Found, KEYS, Kind, OPS_OF_CROWD, OPS_OF_ONE, Server, Subject, WATCHES,
-    Watches, filled, free_addresses,
+    CROWD, Calls, DATA, Found, KEYS, Kind, OPS_OF_CROWD, OPS_OF_ONE, Server, Singles, Subject,
+    WATCHES, Watches, filled, free_addresses,
 };
 use crate::sides::Ours;
 use crate::table::{Aim, Unit};
@@ -68,8 +68,7 @@ operation.";
     }
 
     async fn ours(address: &str, root: &str) -> Done<Ours> {
-        let url: StoreUrl = format!("consul://{address}/{root}").parse()?;
-        Ok(Ours(Arc::new(ConsulStore::open(ConsulConfig::try_from(url)?).await?)))
+        open(format!("consul://{address}/{root}")).await
     }
 
     async fn disturb(address: &str) -> Done {
@@ -86,39 +85,39 @@ operation.";
     }
 
     fn besides(lab: &mut Lab, server: &Server) -> Done {
-        plain_puts(lab, server)?;
+        singles(lab, server)?;
         crowds(lab, server)?;
         programs(lab, server)
     }
+}
+
+async fn open(url: String) -> Done<Ours> {
+    let url: StoreUrl = url.parse()?;
+    Ok(Ours(Arc::new(ConsulStore::open(ConsulConfig::try_from(url)?).await?)))
 }
 
 fn tree(number: usize) -> String {
     format!("trees/{number:02}")
 }
 
-/// Puts beside the call that most programs use, whose answer has no index.
-fn plain_puts(lab: &mut Lab, server: &Server) -> Done {
-    if !lab.wants_some_of("put") {
+/// Puts beside the call that most programs use, whose answer has no index, and as many connections as
+/// there are tasks, to show what fewer cost.
+fn singles(lab: &mut Lab, server: &Server) -> Done {
+    if ["get", "put"].iter().all(|section| !lab.wants_some_of(section)) {
         return Ok(());
     }
     let (ours, bare) = filled::<Consul>(lab, server, "", KEYS)?;
-    let (bare, names) = (bare.with_plain_puts(), load::names(KEYS)?);
-    for (tasks, ops) in [(1, OPS_OF_ONE), (64, 64 * 80)] {
-        lab.compare(
-            &format!("put, {} (PUT /v1/kv, no index)", counted(tasks)),
-            Unit::Seconds,
-            Aim::Nothing,
-            |lab| {
-                let puts = load::puts(ours.clone(), names.clone(), tasks, ops);
-                Sample::with_cpu(ops, || lab.run(puts))
-            },
-            |lab| {
-                let puts = load::puts(bare.clone(), names.clone(), tasks, ops);
-                Sample::with_cpu(ops, || lab.run(puts))
-            },
-        )?;
+    let names = load::names(KEYS)?;
+    let plain = Singles { ours, bare: bare.with_plain_puts(), names: names.clone() };
+    for tasks in [1, 64] {
+        let name = format!("put, {} (PUT /v1/kv, no index)", counted(tasks));
+        plain.puts(lab, &name, Aim::Nothing, tasks)?;
     }
-    Ok(())
+    let url = format!("consul://{}?max_connections=64", server.address);
+    let wide = Singles { ours: lab.run(open(url))?, bare, names };
+    let rest = "64 tasks, max_connections=64 (reqwest)";
+    wide.gets(lab, &format!("get, {rest}"), Aim::Nothing, 64)?;
+    wide.puts(lab, &format!("put, {rest}"), Aim::Nothing, 64)
 }
 
 /// The connections of many watches, and more callers than the server takes connections.

@@ -13,7 +13,7 @@ use libkv_core::WatchTarget;
 
 pub(crate) use self::child::{COMMAND, CROWD, Found, OPS_OF_CROWD, WATCHES, child};
 pub(crate) use self::counter::{Counting, number};
-pub(crate) use self::keys::{KEYS, OPS_OF_ONE, filled};
+pub(crate) use self::keys::{KEYS, OPS_OF_ONE, Singles, filled};
 pub(crate) use self::locks::Locked;
 pub(crate) use self::server::{Calls, DATA, Kind, Server, free_addresses};
 use crate::lab::{Done, Lab};

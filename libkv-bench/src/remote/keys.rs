@@ -1,14 +1,17 @@
+use std::sync::Arc;
+
 use super::server::Server;
 use super::{SAME_TIME, Subject, both};
 use crate::lab::{Done, Lab, Sample};
+use crate::load;
 use crate::memory::counted;
-use crate::sides::Ours;
+use crate::sides::{Name, Ours, Side};
 use crate::table::{Aim, Unit};
-use crate::{load, sides::Side};
 
 pub(crate) const KEYS: usize = 2_000;
 pub(crate) const OPS_OF_ONE: usize = 400;
-const OPS_OF_64: usize = 64 * 80;
+/// Of each of several tasks.
+const OPS_OF_EACH: usize = 80;
 /// Nineteen twentieths of the other side's throughput.
 const SAME_THROUGHPUT: Aim = Aim::Ratio(1.0 / 0.95);
 /// How many keys are listed, how that is written, below which root, and how long it may take.
@@ -51,35 +54,13 @@ pub(super) fn measure<S: Subject>(lab: &mut Lab, server: &Server) -> Done {
 
 fn single<S: Subject>(lab: &mut Lab, server: &Server) -> Done {
     let (ours, bare) = filled::<S>(lab, server, "", KEYS)?;
-    let names = load::names(KEYS)?;
-    for (tasks, ops, aim) in [(1, OPS_OF_ONE, SAME_TIME), (64, OPS_OF_64, SAME_THROUGHPUT)] {
-        lab.compare(
-            &format!("get, {} ({})", counted(tasks), S::CLIENT),
-            Unit::Seconds,
-            aim,
-            |lab| {
-                let gets = load::gets(ours.clone(), names.clone(), tasks, ops);
-                Sample::with_cpu(ops, || lab.run(gets))
-            },
-            |lab| {
-                let gets = load::gets(bare.clone(), names.clone(), tasks, ops);
-                Sample::with_cpu(ops, || lab.run(gets))
-            },
-        )?;
-        lab.compare(
-            &format!("put, {} ({})", counted(tasks), S::CLIENT),
-            Unit::Seconds,
-            aim,
-            |lab| {
-                let puts = load::puts(ours.clone(), names.clone(), tasks, ops);
-                Sample::with_cpu(ops, || lab.run(puts))
-            },
-            |lab| {
-                let puts = load::puts(bare.clone(), names.clone(), tasks, ops);
-                Sample::with_cpu(ops, || lab.run(puts))
-            },
-        )?;
+    let singles = Singles { ours: ours.clone(), bare, names: load::names(KEYS)? };
+    for (tasks, aim) in [(1, SAME_TIME), (64, SAME_THROUGHPUT)] {
+        let rest = format!("{} ({})", counted(tasks), S::CLIENT);
+        singles.gets(lab, &format!("get, {rest}"), aim, tasks)?;
+        singles.puts(lab, &format!("put, {rest}"), aim, tasks)?;
     }
+    let names = singles.names;
     for (name, put) in [("calls of a get (minimum)", false), ("calls of a put (minimum)", true)] {
         lab.compare(
             name,
@@ -99,6 +80,54 @@ fn single<S: Subject>(lab: &mut Lab, server: &Server) -> Done {
         )?;
     }
     Ok(())
+}
+
+/// Both sides, for single calls with some keys.
+pub(crate) struct Singles<B> {
+    pub(crate) ours: Ours,
+    pub(crate) bare: B,
+    pub(crate) names: Arc<[Name]>,
+}
+
+impl<B: Side> Singles<B> {
+    pub(crate) fn gets(&self, lab: &mut Lab, name: &str, aim: Aim, tasks: usize) -> Done {
+        let ops = ops(tasks);
+        lab.compare(
+            name,
+            Unit::Seconds,
+            aim,
+            |lab| {
+                let gets = load::gets(self.ours.clone(), self.names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(gets))
+            },
+            |lab| {
+                let gets = load::gets(self.bare.clone(), self.names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(gets))
+            },
+        )
+    }
+
+    pub(crate) fn puts(&self, lab: &mut Lab, name: &str, aim: Aim, tasks: usize) -> Done {
+        let ops = ops(tasks);
+        lab.compare(
+            name,
+            Unit::Seconds,
+            aim,
+            |lab| {
+                let puts = load::puts(self.ours.clone(), self.names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(puts))
+            },
+            |lab| {
+                let puts = load::puts(self.bare.clone(), self.names.clone(), tasks, ops);
+                Sample::with_cpu(ops, || lab.run(puts))
+            },
+        )
+    }
+}
+
+/// How many operations a turn of so many tasks has.
+fn ops(tasks: usize) -> usize {
+    if tasks == 1 { OPS_OF_ONE } else { tasks * OPS_OF_EACH }
 }
 
 /// Both sides below a root with so many keys, which are put where they are not there.
