@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 
 use super::cli::{Cli, taken};
 use crate::harness::consul::{self, Options, Server};
+use crate::servers::unique;
 
 /// What marks a key as a lock's, for every client of Consul: the Go client's `LockFlagValue`.
 const LOCK_FLAG: u64 = 0x2ddc_cbc0_58a5_0c18;
@@ -59,11 +60,6 @@ fn values() -> Vec<Vec<u8>> {
 
 async fn cli() -> Cli<'static> {
     Cli::of(consul::shared().await.server())
-}
-
-/// Text that nobody else has in a name.
-fn unique() -> String {
-    format!("n{:016x}", fastrand::u64(..))
 }
 
 #[tokio::test]
