@@ -1,13 +1,26 @@
 //! Consul, on real servers.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::future_not_send,
+    reason = "these are tests, each of one task"
+)]
 
 mod cli;
+mod data;
+mod delays;
+mod locks;
+mod losing;
 mod names;
 mod opening;
+mod outcomes;
 mod peers;
 mod program;
+mod requests;
+mod rights;
+mod secrets;
 mod tls;
+mod trips;
 
 use std::sync::Arc;
 use std::time::Duration;

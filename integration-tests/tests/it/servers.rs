@@ -2,14 +2,19 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::future_not_send,
     reason = "these are tests, each of one task"
 )]
 
+pub(crate) mod locks;
 pub(crate) mod opening;
+pub(crate) mod outcomes;
 pub(crate) mod peers;
 pub(crate) mod rights;
+pub(crate) mod secrets;
 pub(crate) mod tls;
+pub(crate) mod trips;
 
 use std::panic::Location;
 use std::sync::Arc;

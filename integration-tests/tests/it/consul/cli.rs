@@ -16,6 +16,9 @@ use crate::servers::peers::Peer;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What marks a key as a lock's, for every client of Consul: the Go client's `LockFlagValue`.
+pub(super) const LOCK_FLAG: u64 = 0x2ddc_cbc0_58a5_0c18;
+
 /// What a holder writes that has the lock; then it stays. The program waits for its end.
 const HOLDER: &str = "echo taken; exec sleep infinity";
 
@@ -96,6 +99,12 @@ impl<'a> Cli<'a> {
     pub(super) async fn set(&self, name: &str, value: &[u8]) {
         let value = BASE64_STANDARD.encode(value);
         let txn = json!([{ "KV": { "Verb": "set", "Key": name, "Value": value } }]);
+        self.api.put("/v1/txn", txn.to_string()).await.json();
+    }
+
+    /// Deletes such a key, if it is there.
+    pub(super) async fn unset(&self, name: &str) {
+        let txn = json!([{ "KV": { "Verb": "delete", "Key": name } }]);
         self.api.put("/v1/txn", txn.to_string()).await.json();
     }
 
@@ -188,6 +197,12 @@ impl<'a> Cli<'a> {
     pub(super) async fn acquire(&self, name: &str, value: &[u8], session: &str) {
         let path = format!("/v1/kv/{name}?acquire={session}");
         assert_eq!(self.api.put(&path, value.to_vec()).await.json(), true, "{name} is bound");
+    }
+
+    /// Takes a lock's key from a session, as `consul lock` does when it gives the lock back.
+    pub(super) async fn release(&self, name: &str, session: &str) {
+        let path = format!("/v1/kv/{name}?release={session}&flags={LOCK_FLAG}");
+        assert_eq!(self.api.put(&path, "").await.json(), true, "{name} is released");
     }
 
     /// Ends a session, as an operator does.
