@@ -7,5 +7,6 @@ mod etcd;
 mod file;
 mod harness;
 mod harness_tests;
+mod servers;
 mod soak;
 mod wrong;
