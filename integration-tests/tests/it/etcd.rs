@@ -4,6 +4,7 @@
 
 mod bounds;
 mod child;
+mod connecting;
 mod disturbed;
 mod etcdctl;
 mod failover;

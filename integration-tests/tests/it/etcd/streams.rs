@@ -1,5 +1,7 @@
 //! What watches cost, and what is left of them.
 
+use std::time::Duration;
+
 use libkv_core::{Event, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget};
 
 use super::child::{self, resident};
@@ -23,6 +25,9 @@ async fn count(server: &Server, name: &str) -> usize {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("the server does not tell {name}")).parse().unwrap()
 }
+
+/// How long a handle keeps its stream when nobody watches any more.
+const LINGER: Duration = Duration::from_secs(10);
 
 const WATCHER_COUNT: &str = "etcd_debugging_mvcc_watcher_total";
 const STREAM_COUNT: &str = "etcd_debugging_mvcc_watch_stream_total";
@@ -48,7 +53,7 @@ async fn a_dropped_stream_is_cancelled_at_the_server_at_once() {
     drop(streams);
     until("all are gone", async || count(&server, WATCHER_COUNT).await == idle).await;
     // At once: it takes an exchange, and no time that somebody waits.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < LINGER / 2, "{:?}", begun.elapsed());
     // The handle did not end.
     store.get("x").await.unwrap_err();
 }

@@ -26,7 +26,7 @@ pub(crate) async fn a_url_names_hosts_a_root_and_parameters<B: Backend>(user: &s
 }
 
 pub(crate) async fn opening_looks_for_a_server_within_its_time_unless_it_is_lazy<B: Backend>() {
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(2);
     let (name, proxy) = (B::SCHEME, Proxy::start(B::shared().await).await);
     let at = proxy.addr();
     for (stalls, kind) in [(false, ErrorKind::NotReachable), (true, ErrorKind::Timeout)] {
@@ -39,13 +39,14 @@ pub(crate) async fn opening_looks_for_a_server_within_its_time_unless_it_is_lazy
             (format!("{name}s"), host.to_owned()),
             (name.to_owned(), format!("{host},{host}")),
         ] {
-            let url = format!("{scheme}://{hosts}?connection_timeout=1s&operation_timeout=1s");
+            let url = format!("{scheme}://{hosts}?connection_timeout=2s&operation_timeout=2s");
             let begun = Instant::now();
             let error = B::open_url(&url).await.expect_err(&url);
             let took = begun.elapsed();
             assert_eq!(error.kind(), kind, "{url}: {error}");
             assert!(error.is_transient(), "{url}: {error}");
-            assert!(took < limit + limit / 2, "{url}: {took:?}");
+            // Less than two hosts would take one after the other, and what a busy machine adds.
+            assert!(took < limit * 2, "{url}: {took:?}");
             let lazy = B::open_url(&format!("{url}&lazy=true")).await.expect(&url);
             let error = lazy.get("a").await.expect_err(&url);
             assert_eq!(error.kind(), kind, "{url}: {error}");
