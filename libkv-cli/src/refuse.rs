@@ -37,7 +37,9 @@ pub(crate) fn wrong(error: &clap::Error, args: &[OsString]) -> Failure {
             None => line.push_str(&format!(" {part}")),
         }
     }
-    if let Some(instead) = instead(error, args) {
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(instead) = instead(error, args)
+    {
         // The parser's own tip is a guess by the letters.
         let what = line.split_once("; ").map_or(&*line, |(what, _)| what);
         return Failure::usage(format!("{what}; {instead}"));

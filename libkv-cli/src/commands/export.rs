@@ -13,7 +13,8 @@ use crate::output::Out;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 DIR is exported as a key too, where it is one. What is left of a time to live is not known, so such
-keys are exported as permanent, which is told.")]
+keys are exported as permanent, which is told. Locks are no data and are left out, and Consul's flags
+are not kept: its form has 0 there.")]
 pub(crate) struct Export {
     /// What to export; / is everything
     #[arg(value_parser = input::directory, default_value = "/", hide_default_value = true)]

@@ -22,7 +22,8 @@ use self::plan::Plan;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Everything is checked first: where anything is wrong, nothing is written. With DIR the keys are put
-below it.")]
+below it. Entries of Consul's form that are locks are left out, and its flags are not kept, which is
+told.")]
 #[command(override_usage = "libkv import [OPTIONS] [DIR] <FILE|->
        libkv import [OPTIONS] --dir <PATH> [DIR]")]
 pub(crate) struct Import {
