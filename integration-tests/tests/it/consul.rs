@@ -2,8 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod bounds;
+mod child;
 mod cli;
+mod disturbed;
+mod failover;
+mod healing;
+mod holding;
+mod load;
 mod program;
+mod rewind;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use integration_tests::key;
 
 /// How many calls of each method the server has ended, of those that are a request and an answer,
 /// and how many requests it got on the others.
-async fn calls(server: &Server) -> BTreeMap<String, u64> {
+pub(super) async fn calls(server: &Server) -> BTreeMap<String, u64> {
     let metrics = server.metrics().await;
     let mut calls = BTreeMap::new();
     for line in metrics.lines() {

@@ -6,8 +6,10 @@ use etcd_client::{Client, ConnectOptions};
 use libkv_core::{Config, Credentials};
 
 use super::super::disturbed::{Truth, open};
-use super::super::history::{Follower, Writer, mark};
-use super::ROUNDS;
+
+use crate::faults::follower::Follower;
+use crate::faults::healing::ROUNDS;
+use crate::faults::writer::{Writer, mark};
 use crate::harness::etcd::{Options, Server};
 use crate::harness::proxy::Proxy;
 use crate::soak::Soak;
@@ -16,6 +18,8 @@ const PASSWORD: &str = "a password";
 /// How long the server keeps a token that is not used, in seconds, and how often it looks.
 const LIFE: u64 = 2;
 const LOOKS: u64 = 1;
+/// How late it may be. Nobody can ask whether it has forgotten, since that uses the token.
+const LATE: Duration = Duration::from_millis(1_500);
 
 /// A server that asks who everybody is.
 async fn server() -> Server {
@@ -54,14 +58,14 @@ async fn a_watch_goes_on_when_its_token_expires() {
     let store = open(&[proxy.addr()], ann).await;
     let follower = Follower::watch(&store);
     let mut writer = Writer::start(direct.clone(), soak.random.u64(..));
-    follower.until("the watch begins", |told| told.begun.is_some()).await;
+    follower.until_begun().await;
     let mut last = None;
     for round in 0..soak.rounds {
         writer.more(soak.random.u64(1..50)).await;
         let mut witness = log_in_once(&server, "ann").await;
         // The watch uses its token when it begins, and so does the witness.
         witness.get("x", None).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(LIFE + LOOKS) + Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_secs(LIFE + LOOKS) + LATE).await;
         let error = witness.get("x", None).await.unwrap_err();
         assert!(error.to_string().contains("invalid auth token"), "{error}");
         // The stream breaks, or a further watch asks for it with the token of before.
