@@ -1,4 +1,5 @@
 mod feed;
+mod found;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -100,6 +101,11 @@ impl Subscription {
     /// Safe: no note is lost.
     pub(crate) async fn next(&mut self) -> Note {
         poll_fn(|cx| self.mailbox.poll(cx)).await
+    }
+
+    /// The index up to which the feed knows what is there, and so will say when that is gone.
+    pub(crate) fn known(&self) -> Option<u64> {
+        self.feed.known()
     }
 
     /// Takes changes again after a [`Note::Lagged`].

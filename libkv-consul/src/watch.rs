@@ -2,7 +2,7 @@ mod patience;
 mod reading;
 mod snapshot;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures_core::Stream;
@@ -63,6 +63,9 @@ struct Watch {
     picture: Picture,
     /// The index of the state that was told, which older answers of the feed do not change.
     index: u64,
+    /// Keys of that state which the feed had not seen when it was read. It says so when it does, and
+    /// of one that is gone before that it says nothing.
+    unsaid: BTreeSet<Key>,
     patience: Patience,
 }
 
@@ -84,8 +87,8 @@ impl Watch {
         };
         let changes = handle.hub.listen(span, opts.buffer);
         let (phase, ready, picture) = (Phase::New, VecDeque::new(), Picture::new());
-        let patience = Patience::default();
-        Self { handle, target, opts, changes, phase, ready, picture, index: 0, patience }
+        let (unsaid, patience) = (BTreeSet::new(), Patience::default());
+        Self { handle, target, opts, changes, phase, ready, picture, index: 0, unsaid, patience }
     }
 
     fn key(&self) -> &Key {
@@ -132,7 +135,7 @@ impl Watch {
         match (note, &self.phase) {
             (Note::Change(change), _) => return self.change(&change).await,
             (Note::Level { index }, Phase::New | Phase::Healing) => self.level(index),
-            (Note::Level { .. }, _) => {}
+            (Note::Level { index }, _) => self.find_unsaid(index).await?,
             (Note::Begun, _) => self.phase = self.snapshot(),
             (Note::Lagged, phase) => {
                 let told = !matches!(phase, Phase::New);
@@ -146,6 +149,7 @@ impl Watch {
             (Note::Rewound, _) => {
                 self.resync(ResyncReason::HistoryRewound);
                 self.forget_versions();
+                self.unsaid.clear();
                 self.index = 0;
                 self.phase = Phase::Healing;
             }
@@ -183,10 +187,14 @@ impl Watch {
 
     /// Takes a change. The state that was told may have it already, or a later one.
     async fn change(&mut self, change: &Change) -> Result<()> {
+        let key = self.handle.names.key(&change.name);
+        if let Some(key) = &key {
+            self.unsaid.remove(key);
+        }
         if change.index <= self.index && !matches!(self.phase, Phase::New | Phase::Healing) {
             return Ok(());
         }
-        let Some(key) = self.handle.names.key(&change.name) else {
+        let Some(key) = key else {
             if change.entry.is_some() {
                 self.note_foreign(1);
             }

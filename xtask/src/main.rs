@@ -25,7 +25,8 @@ protoc         print the path of a protoc, made once where none is here, for car
                not run through this: export PROTOC=$(cargo xtask protoc)
 lint           formatting, clippy with denied warnings, documentation, dependencies
 soak [WHAT]    run for long what is short in a test run: embedded, where processes that write to the
-               file are killed 500 times, or etcd, where each fault comes to a watch 100 times
+               file are killed 500 times, or etcd or consul, where each fault comes to a watch 100
+               times
 bench WHAT     measure side by side and print medians and ratios; WHAT is `consul`, `embedded` or
                `etcd` (further ARGS: --rounds N, --only TEXT, and --dir DIR for `embedded`)
 counts         print the counts of the last `test` once more

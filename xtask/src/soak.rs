@@ -33,12 +33,25 @@ const ETCD: Soak = Soak {
     ],
 };
 
+/// Kills a server and cuts connections to it, under a watch.
+const CONSUL: Soak = Soak {
+    name: "consul",
+    rounds: "100",
+    tests: &[
+        "consul::healing::a_watch_goes_on_when_its_server_is_killed_and_comes_back",
+        "consul::healing::a_watch_goes_on_when_its_connection_is_cut_or_stands_still",
+    ],
+};
+
 /// Runs for long what is short in a test run.
 pub(crate) fn run(args: &[String]) -> Done {
     match args.first().map(String::as_str) {
         None | Some("embedded") => EMBEDDED.run(),
         Some("etcd") => ETCD.run(),
-        Some(other) => Err(format!("{other:?} cannot be soaked; these can: embedded, etcd")),
+        Some("consul") => CONSUL.run(),
+        Some(other) => {
+            Err(format!("{other:?} cannot be soaked; these can: embedded, etcd, consul"))
+        }
     }
 }
 

@@ -6,9 +6,16 @@
     reason = "these are tests, each of one task"
 )]
 
+mod bounds;
+mod child;
 mod cli;
 mod data;
 mod delays;
+mod disturbed;
+mod failover;
+mod healing;
+mod holding;
+mod load;
 mod locks;
 mod losing;
 mod names;
@@ -17,8 +24,10 @@ mod outcomes;
 mod peers;
 mod program;
 mod requests;
+mod rewind;
 mod rights;
 mod secrets;
+mod sessions;
 mod tls;
 mod trips;
 

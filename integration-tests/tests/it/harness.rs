@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "this is for tests")]
 
 pub(crate) mod certificates;
+pub(crate) mod cluster;
 pub(crate) mod consul;
 pub(crate) mod container;
 pub(crate) mod etcd;
@@ -18,6 +19,7 @@ mod network;
 mod ports;
 pub(crate) mod proxy;
 mod reaper;
+pub(crate) mod server;
 
 use std::sync::LazyLock;
 

@@ -4,6 +4,7 @@ mod child;
 mod consul;
 mod embedded;
 mod etcd;
+mod faults;
 mod file;
 mod harness;
 mod harness_tests;

@@ -6,6 +6,7 @@ use libkv_core::{Backoff, Error, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::found::Found;
 use super::{Known, Shared};
 use crate::client::{Call, Entry, Span};
 use crate::error::CONSUL;
@@ -41,6 +42,9 @@ pub(crate) struct Feed {
 struct Inner {
     listeners: Vec<Listener>,
     stage: Stage,
+    /// The index of the newest answer, where the server gives one: whatever was there then, its
+    /// changes are said.
+    known: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -65,7 +69,8 @@ impl Feed {
     pub(super) fn new(span: Span, first: Arc<Mailbox>, known: Option<Known>) -> Self {
         let stage = if known.is_some() { Stage::Changes } else { Stage::New };
         let listeners = vec![Listener { mailbox: first, whole: true }];
-        Self { span, inner: Mutex::new(Inner { listeners, stage }) }
+        let known = known.map(|known| known.index);
+        Self { span, inner: Mutex::new(Inner { listeners, stage, known }) }
     }
 
     /// Adds somebody who listens; false where the feed is over.
@@ -83,6 +88,10 @@ impl Feed {
 
     pub(super) fn leave(&self, mailbox: &Arc<Mailbox>) {
         self.inner().listeners.retain(|listener| !Arc::ptr_eq(&listener.mailbox, mailbox));
+    }
+
+    pub(super) fn known(&self) -> Option<u64> {
+        self.inner().known
     }
 
     fn add(&self, changes: &[Arc<Change>]) {
@@ -291,7 +300,7 @@ impl<'a> Looking<'a> {
         }
         drop(entries);
         self.find_gone(index, answer.wide, &mut found).await?;
-        self.tell(found);
+        self.tell(found, next);
         self.index = next;
         self.feed.level(index);
         Ok(Looked::Whole(begun.elapsed()))
@@ -311,6 +320,7 @@ impl<'a> Looking<'a> {
     fn rewind(&mut self) {
         self.picture.values_mut().for_each(|mark| mark.modified = 0);
         self.index = None;
+        self.feed.inner().known = None;
         self.feed.say(|| Note::Rewound);
     }
 
@@ -354,7 +364,7 @@ impl<'a> Looking<'a> {
 
     /// Says what is different. Deletions come first, since nobody knows when they were: after the
     /// newest put of an answer all of it has been said.
-    fn tell(&mut self, mut found: Found) {
+    fn tell(&mut self, mut found: Found, index: Option<u64>) {
         let many = found.states.len() + found.gone.len() > found.most;
         for change in &found.gone {
             self.picture.remove(&change.name);
@@ -363,6 +373,8 @@ impl<'a> Looking<'a> {
         for (name, modified) in found.states {
             self.picture.insert(name, Mark { modified, turn });
         }
+        // Before anybody hears of it: who is not told of these changes reads a state that has them.
+        self.feed.inner().known = index;
         if many {
             return self.feed.lag();
         }
@@ -373,22 +385,5 @@ impl<'a> Looking<'a> {
         }
         found.gone.append(&mut found.puts);
         self.feed.add(&found.gone);
-    }
-}
-
-/// What is different in an answer.
-#[derive(Debug, Default)]
-struct Found {
-    /// How many changes anybody who listens takes at once. There is no use in keeping more.
-    most: usize,
-    gone: Vec<Arc<Change>>,
-    puts: Vec<Arc<Change>>,
-    /// The index of each name that is new or changed.
-    states: Vec<(String, u64)>,
-}
-
-impl Found {
-    fn gone(&mut self, names: impl Iterator<Item = String>, index: u64) {
-        self.gone.extend(names.map(|name| Arc::new(Change { name, entry: None, index })));
     }
 }

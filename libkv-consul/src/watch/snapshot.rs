@@ -14,6 +14,8 @@ pub(super) struct Snapshot {
     /// What was told before and has not come up yet: what is left at the end is gone. None where
     /// nothing was told.
     old: Option<Picture>,
+    /// Up to where the feed knew what is there, before it was read.
+    known: Option<u64>,
     silent: bool,
     any: bool,
 }
@@ -23,7 +25,9 @@ impl Watch {
         let silent = self.is_silent();
         let old = std::mem::take(&mut self.picture);
         let old = (!silent && !old.is_empty()).then_some(old);
-        Phase::Snapshot(Snapshot { entries: None, old, silent, any: false })
+        self.unsaid.clear();
+        let known = self.changes.known();
+        Phase::Snapshot(Snapshot { entries: None, old, known, silent, any: false })
     }
 
     /// Reads and tells the next part of the state, however long it takes to get it.
@@ -168,6 +172,7 @@ impl Watch {
             return Ok(());
         };
         let mut gone = snapshot.old.clone().unwrap_or_default();
+        let known = snapshot.known;
         if let WatchTarget::Tree(dir) = &self.target
             && !snapshot.any
         {
@@ -175,7 +180,28 @@ impl Watch {
         }
         self.keep_hidden(&mut gone, &[], call).await?;
         self.ready.extend(differences(&gone, &[], self.index));
+        if let Some(known) = known.filter(|_| self.index > 0) {
+            let newer = self.picture.iter().filter(|(_, version)| version.last_index() > known);
+            self.unsaid = newer.map(|(key, _)| key.clone()).collect();
+        }
         self.level(self.index);
+        Ok(())
+    }
+
+    /// The feed has said all up to an index, and has seen by then what was there. Of the rest it says
+    /// nothing, since that was gone before it looked.
+    pub(super) async fn find_unsaid(&mut self, index: u64) -> Result<()> {
+        if index < self.index || self.unsaid.is_empty() {
+            return Ok(());
+        }
+        let told = |key: Key| Some((key.clone(), *self.picture.get(&key)?));
+        let mut gone: Picture =
+            std::mem::take(&mut self.unsaid).into_iter().filter_map(told).collect();
+        while let Err(error) = self.keep_hidden(&mut gone, &[], &self.call()).await {
+            self.patience.after(error, self.target.key()).await?;
+        }
+        self.picture.retain(|key, _| !gone.contains_key(key));
+        self.ready.extend(differences(&gone, &[], index));
         Ok(())
     }
 }

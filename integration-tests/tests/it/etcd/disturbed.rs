@@ -1,40 +1,74 @@
 //! What the tests have in common that disturb a server, or the way to it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_client::proto::PbKeyValue;
 use etcd_client::{Client, GetOptions};
 use libkv_core::Config;
 use libkv_etcd::EtcdStore;
 
-use crate::harness::etcd::{Options, Server};
+use super::trips::calls;
+use crate::child::Child;
+use crate::faults::follower::Follower;
+use crate::faults::writer::Account;
+use crate::faults::{self, Backend, Stored, process};
+pub(super) use crate::faults::{soon, until};
+use crate::harness::etcd::{Cluster, Etcd, Options, Server};
 use crate::harness::proxy::Proxy;
 
-/// How long to wait for what must happen. Only a broken store ever waits this long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked at what cannot be waited for.
-const PAUSE: Duration = Duration::from_millis(5);
+impl Backend for Etcd {
+    type Store = EtcdStore;
 
-/// Waits for what must happen.
-#[track_caller]
-pub(super) fn soon<T>(what: &str, happens: impl Future<Output = T>) -> impl Future<Output = T> {
-    let (what, place) = (what.to_owned(), std::panic::Location::caller());
-    async move {
-        match tokio::time::timeout(PATIENCE, happens).await {
-            Ok(value) => value,
-            Err(_) => panic!("{what}: nothing within {PATIENCE:?}, waited for at {place}"),
-        }
+    const SHORT: Duration = Duration::from_secs(2);
+    const LONG: Duration = Duration::from_secs(12);
+    const LIFE: Duration = Duration::from_secs(3);
+    const NOTICED: Duration = Duration::from_secs(30);
+    const TOLD: &'static str = "each told once and in order";
+    const WATCH_BROKE: &'static str = "the stream of watches broke";
+    const NOT_RENEWED: &'static str = "lease not renewed";
+
+    async fn start() -> Server {
+        Server::start(Options::default()).await
     }
-}
 
-/// Waits until something is so.
-#[track_caller]
-pub(super) fn until(what: &str, is_so: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
-    soon(what, async move {
-        while !is_so().await {
-            tokio::time::sleep(PAUSE).await;
-        }
-    })
+    async fn start_cluster() -> Cluster {
+        Cluster::start(faults::MEMBERS).await
+    }
+
+    async fn open(endpoints: &[String], with: impl FnOnce(&mut Config) + Send) -> EtcdStore {
+        open(endpoints, with).await
+    }
+
+    async fn below(server: &Server, prefix: &str) -> Vec<Stored> {
+        Truth::at(&server.endpoint()).await.stored(prefix).await
+    }
+
+    /// How many transactions it has answered.
+    async fn before_waiting(server: &Server) -> u64 {
+        calls(server).await.get("Txn").copied().unwrap_or_default()
+    }
+
+    /// Who waits has joined the queue and looked who is in front.
+    async fn waits(server: &Server, before: u64) -> bool {
+        Self::before_waiting(server).await >= before + 2
+    }
+
+    async fn renew(server: &Server, owner: &str) {
+        let mut client = Truth::at(&server.endpoint()).await.client();
+        let (mut keeper, mut kept) = client.lease_keep_alive(owner.parse().unwrap()).await.unwrap();
+        keeper.keep_alive().await.unwrap();
+        kept.message().await.unwrap();
+    }
+
+    /// The server's history tells it to the last change.
+    async fn assert_told(server: &Server, follower: &Follower, account: &Account) {
+        account.assert_told(follower);
+        follower.assert_all_told(&Truth::at(&server.endpoint()).await).await;
+    }
+
+    fn child(role: &str, endpoint: &str) -> Child {
+        process::start("etcd::child::process", role, endpoint)
+    }
 }
 
 /// Opens a store at these endpoints, with a changed configuration.
@@ -51,9 +85,7 @@ pub(super) async fn open_plain(endpoints: &[String]) -> EtcdStore {
 
 /// A server with a proxy before it.
 pub(super) async fn server_and_proxy() -> (Server, Proxy) {
-    let server = Server::start(Options::default()).await;
-    let proxy = Proxy::start(server.endpoint()).await;
-    (server, proxy)
+    faults::server_and_proxy::<Etcd>().await
 }
 
 /// The truth: a client of etcd's protocol that knows nothing of libkv, on a connection of its own.
@@ -95,6 +127,18 @@ impl Truth {
         self.client().get(prefix, Some(options)).await.unwrap().0.kvs
     }
 
+    /// The same, as every kind of server tells it.
+    pub(super) async fn stored(&self, prefix: &str) -> Vec<Stored> {
+        let stored = |kv: PbKeyValue| Stored {
+            name: String::from_utf8(kv.key).unwrap(),
+            value: kv.value,
+            created: kv.create_revision.unsigned_abs(),
+            changed: kv.mod_revision.unsigned_abs(),
+            owner: (kv.lease != 0).then(|| kv.lease.to_string()),
+        };
+        self.below(prefix).await.into_iter().map(stored).collect()
+    }
+
     /// The present revision.
     pub(super) async fn revision(&self) -> i64 {
         self.client().get("x", None).await.unwrap().header().unwrap().revision()
@@ -110,10 +154,4 @@ impl Truth {
             Err(error) => panic!("the history cannot be compacted: {error}"),
         }
     }
-}
-
-/// Runs `work`, and says what came of it and how long it took.
-pub(super) async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
-    let begun = Instant::now();
-    (work.await, begun.elapsed())
 }

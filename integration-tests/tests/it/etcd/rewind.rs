@@ -4,7 +4,9 @@ use integration_tests::key;
 use libkv_core::{ErrorKind, Lifetime, LockOptions, ResyncReason, SessionState, Store, StoreExt};
 
 use super::disturbed::{Truth, open_plain, server_and_proxy, soon, until};
-use super::history::{DIR, Follower, mark};
+
+use crate::faults::follower::Follower;
+use crate::faults::writer::{DIR, mark};
 use crate::harness::etcd::{Options, Server};
 use crate::harness::proxy::Proxy;
 
@@ -28,7 +30,7 @@ async fn a_restored_backup_loses_the_locks_and_is_told_to_watches() {
 
     let store = open_plain(&[proxy.addr()]).await;
     let follower = Follower::watch(&store);
-    follower.until("the watch begins", |told| told.begun.is_some()).await;
+    follower.until_begun().await;
     follower.assert_converged(&truth).await;
     store.put_opts(&key("e"), "v".into(), Lifetime::Ephemeral.into()).await.unwrap();
     let guard = store.new_lock("k", LockOptions::default()).unwrap().lock().await.unwrap();
@@ -69,7 +71,7 @@ async fn assert_noticed(options: Options, writes: usize) {
     let proxy = Proxy::start(server.endpoint()).await;
     let store = open_plain(&[proxy.addr()]).await;
     let follower = Follower::watch(&store);
-    follower.until("the watch begins", |told| told.begun.is_some()).await;
+    follower.until_begun().await;
     let guard = store.new_lock("k", LockOptions::default()).unwrap().lock().await.unwrap();
     proxy.set_target(other.endpoint());
     proxy.reset();

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use libkv_core::{Event, ResyncReason, Store, StoreExt, WatchOptions, WatchTarget};
 
-use super::child::{self, resident};
 use super::disturbed::{Truth, open_plain, until};
 use crate::child::{hear, say};
-use crate::harness::etcd::{Options, Server};
+use crate::faults::Backend;
+use crate::faults::process::{self, resident};
+use crate::harness::etcd::{Etcd, Options, Server};
 
 const MIB: usize = 1 << 20;
 const WATCHES: usize = 2_000;
@@ -60,7 +61,7 @@ async fn a_dropped_stream_is_cancelled_at_the_server_at_once() {
 
 /// Watches much on one handle, and says by how much the process grew.
 pub(super) fn watch_much(endpoint: &str) {
-    child::run(async {
+    process::run(async {
         let store = open_plain(&[endpoint.to_owned()]).await;
         let mut first = store.watch("k/first").unwrap();
         first.next().await.unwrap().unwrap();
@@ -85,7 +86,7 @@ async fn thousands_of_watches_are_one_stream_and_little_memory() {
     let server = Server::start(Options::default()).await;
     let (watchers, streams) =
         (count(&server, WATCHER_COUNT).await, count(&server, STREAM_COUNT).await);
-    let mut child = child::start("watch-much", &server.endpoint());
+    let mut child = Etcd::child("watch-much", &server.endpoint());
     let grown: usize = child.line().parse().unwrap();
     println!("{WATCHES} watches took {} KiB", grown / 1024);
     assert!(grown < WATCHES_BOUND, "{WATCHES} watches took {grown} bytes");
@@ -101,7 +102,7 @@ async fn thousands_of_watches_are_one_stream_and_little_memory() {
 
 /// Takes nothing for a while, then everything, and says by how much the process grew meanwhile.
 pub(super) fn fall_behind(endpoint: &str) {
-    child::run(async {
+    process::run(async {
         let store = open_plain(&[endpoint.to_owned()]).await;
         let options = WatchOptions::default().with_buffer(BUFFER);
         let tree = WatchTarget::Tree(integration_tests::key("k"));
@@ -141,7 +142,7 @@ fn number_in(value: &[u8]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_falls_behind_takes_little_memory() {
     let server = Server::start(Options::default()).await;
-    let mut child = child::start("fall-behind", &server.endpoint());
+    let mut child = Etcd::child("fall-behind", &server.endpoint());
     assert_eq!(child.line(), "watching");
     let truth = Truth::at(&server.endpoint()).await;
     for number in 0..FLOOD {

@@ -39,11 +39,11 @@ pub(super) struct Recipe {
 }
 
 /// Where a container is to be found in a network.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum At<'a> {
+#[derive(Debug, Clone)]
+pub(super) enum At {
     Any,
-    Name(&'a str),
-    Address(&'a str),
+    Name(String),
+    Address(String),
 }
 
 /// A container, which is removed when this is dropped.
@@ -149,14 +149,14 @@ impl Container {
     }
 
     /// Joins a network, by a name there or at an address of its own.
-    pub(super) async fn connect(&self, network: &str, at: At<'_>) {
+    pub(super) async fn connect(&self, network: &str, at: &At) {
         let mut endpoint = EndpointSettings::default();
         match at {
             At::Any => {}
-            At::Name(name) => endpoint.aliases = Some(vec![name.to_owned()]),
+            At::Name(name) => endpoint.aliases = Some(vec![name.clone()]),
             At::Address(address) => {
                 let config = EndpointIpamConfig {
-                    ipv4_address: Some(address.to_owned()),
+                    ipv4_address: Some(address.clone()),
                     ..Default::default()
                 };
                 endpoint.ipam_config = Some(config);

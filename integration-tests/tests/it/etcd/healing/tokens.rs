@@ -6,8 +6,10 @@ use etcd_client::{Client, ConnectOptions};
 use libkv_core::{Config, Credentials};
 
 use super::super::disturbed::{Truth, open};
-use super::super::history::{Follower, Writer, mark};
-use super::ROUNDS;
+
+use crate::faults::follower::Follower;
+use crate::faults::healing::ROUNDS;
+use crate::faults::writer::{Writer, mark};
 use crate::harness::etcd::{Options, Server};
 use crate::harness::proxy::Proxy;
 use crate::soak::Soak;
@@ -56,7 +58,7 @@ async fn a_watch_goes_on_when_its_token_expires() {
     let store = open(&[proxy.addr()], ann).await;
     let follower = Follower::watch(&store);
     let mut writer = Writer::start(direct.clone(), soak.random.u64(..));
-    follower.until("the watch begins", |told| told.begun.is_some()).await;
+    follower.until_begun().await;
     let mut last = None;
     for round in 0..soak.rounds {
         writer.more(soak.random.u64(1..50)).await;
