@@ -1,6 +1,6 @@
 //! Consul, on real servers.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests and what they start")]
 
 mod bounds;
 mod child;
