@@ -483,6 +483,296 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         numbers: &["6.22", "6.23"],
     },
     Elsewhere {
+        backend: "consul",
+        test: "consul::names::without_a_root_a_key_is_exactly_its_text",
+        numbers: &["2.17"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::names::a_root_is_put_in_front_with_one_slash",
+        numbers: &["2.18", "2.20"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::names::foreign_names_are_skipped_counted_and_removed_with_their_tree",
+        numbers: &["2.22", "2.24", "2.25", "2.26"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::names::a_directory_with_foreign_names_only_is_there_and_empty",
+        numbers: &["2.24", "4.28"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::names::every_character_of_a_key_is_the_same_for_the_server",
+        numbers: &["2.17", "2.21"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::names::every_character_of_a_foreign_name_is_the_same_key_or_none",
+        numbers: &["2.22", "2.24"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::peers::consul_reads_the_keys_and_bytes_that_were_written_here",
+        numbers: &["2.21"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::peers::the_keys_and_bytes_that_consul_wrote_are_read_here",
+        numbers: &["2.22"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::peers::the_last_index_is_the_servers_modify_index",
+        numbers: &["3.4"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::peers::flags_are_kept_where_the_previous_pair_is_given_and_else_reset",
+        numbers: &["2.23"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::peers::a_lifetime_is_a_session_for_both",
+        numbers: &["2.21", "2.22", "8.1"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::peers::a_listing_of_names_has_no_versions_and_these_are_refused",
+        numbers: &["3.12", "3.13"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::data::nobody_sees_what_is_written_before_a_value",
+        numbers: &["3.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::data::a_transaction_of_the_most_puts_takes_keys_from_their_sessions",
+        numbers: &["4.53", "4.54", "10.12"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::data::what_is_too_large_is_refused_before_it_is_sent",
+        numbers: &["10.13"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::data::what_is_too_large_for_a_server_is_told_and_changes_nothing",
+        numbers: &["5.1"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::delays::a_waiter_waits_out_the_delay_of_a_session_that_others_ended",
+        numbers: &["7.35"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::delays::a_put_that_binds_a_key_waits_out_a_delay_within_its_time",
+        numbers: &["4.61"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::delays::a_put_that_has_no_time_for_a_delay_is_a_timeout_and_changes_nothing",
+        numbers: &["4.61"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::locks::a_node_is_what_consul_makes",
+        numbers: &["7.11", "7.33", "7.36"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::locks::ours_waits_for_consul_and_gets_it_afterwards",
+        numbers: &["7.8", "7.35"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::locks::consul_waits_for_ours_and_gets_it_afterwards",
+        numbers: &["7.35"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::locks::of_many_contenders_of_both_kinds_one_holds",
+        numbers: &["7.2", "7.35"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::locks::what_consul_does_to_a_node_is_a_loss_at_once",
+        numbers: &["7.11", "7.18", "7.21"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::locks::locks_of_a_key_and_of_one_below_it_do_not_meet",
+        numbers: &["7.35", "7.36"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::locks::data_below_a_lock_is_shown_and_is_no_contender",
+        numbers: &["7.36", "7.37", "7.38"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::tls::the_authority_alone_is_enough",
+        numbers: &["9.3", "9.11"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::tls::a_certificate_and_a_name_are_given_each_on_its_own",
+        numbers: &["9.3", "9.11"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::tls::half_a_pair_and_what_is_no_certificate_are_refused_before_connecting",
+        numbers: &["9.11"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::tls::what_is_wrong_with_tls_is_said_at_once_and_not_tried_again",
+        numbers: &["5.6", "5.8", "9.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::tls::who_speaks_tls_and_who_does_not_is_told_apart",
+        numbers: &["5.3", "9.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::tls::tls_is_never_given_up_for_plain_text",
+        numbers: &["9.3"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rights::an_unknown_token_and_none_are_denied_at_once_and_not_tried_again",
+        numbers: &["5.6", "5.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rights::a_token_for_the_roots_prefix_is_enough_for_everything_inside",
+        numbers: &["2.20"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rights::a_token_that_may_only_read_reads_everything_and_changes_nothing",
+        numbers: &["5.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rights::a_token_without_sessions_can_do_what_needs_none",
+        numbers: &["5.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rights::outside_of_its_rights_a_token_sees_and_changes_nothing",
+        numbers: &["4.32", "5.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rights::a_revoked_token_is_denied_from_then_on",
+        numbers: &["5.8", "6.25"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rights::a_lock_whose_token_is_revoked_is_lost_in_its_time",
+        numbers: &["7.19"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::losing::losing_the_right_to_read_is_never_a_deletion",
+        numbers: &["6.25"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::losing::what_is_deleted_is_told_where_everything_may_be_read",
+        numbers: &["6.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::losing::a_token_file_may_change_while_it_is_used",
+        numbers: &["8.2"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::secrets::no_text_has_a_token_or_a_private_key",
+        numbers: &["8.10", "9.10"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::trips::each_operation_is_one_exchange",
+        numbers: &["4.7", "4.13"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::trips::a_transaction_is_one_exchange",
+        numbers: &["4.38"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::trips::a_lifetime_costs_a_session_and_leaving_it_a_look",
+        numbers: &["8.1", "8.2"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::trips::exists_moves_no_value",
+        numbers: &["4.3"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::opening::a_url_names_hosts_a_root_and_parameters",
+        numbers: &["9.3"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::opening::opening_looks_for_an_agent_within_its_time_unless_it_is_lazy",
+        numbers: &["9.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::opening::what_is_not_consul_is_told_at_once",
+        numbers: &["5.7", "9.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::opening::a_datacenter_that_is_not_there_is_told_at_once",
+        numbers: &["5.7", "9.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::opening::without_a_leader_a_store_is_not_opened_and_a_lazy_one_waits_for_it",
+        numbers: &["9.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::outcomes::what_a_write_claims_is_true_wherever_it_is_cut",
+        numbers: &["5.2", "5.3"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::outcomes::what_a_write_claims_is_true_where_its_connection_is_cut_while_it_is_made",
+        numbers: &["5.2", "5.3"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::outcomes::a_refused_connection_means_that_nothing_was_sent",
+        numbers: &["5.4"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::outcomes::a_timeout_before_there_is_a_connection_means_that_nothing_was_sent",
+        numbers: &["5.4"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::outcomes::locks::a_lock_that_is_cut_while_it_is_taken_is_held_or_leaves_nothing",
+        numbers: &["5.3", "7.10"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::outcomes::locks::a_lock_that_is_cut_while_it_is_given_back_is_given_back",
+        numbers: &["5.3", "7.22"],
+    },
+    Elsewhere {
         backend: "facade",
         test: "mem_opens_a_fresh_store_each_time",
         numbers: &["9.1", "9.4", "9.5"],

@@ -12,6 +12,9 @@ pub(crate) type Done<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// How many threads a runtime has here, whatever the machine has.
 pub(crate) const WORKERS: usize = 2;
 
+/// With fewer rounds than these a median says nothing.
+const FEWEST_ROUNDS: usize = 5;
+
 /// What a turn found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
@@ -46,8 +49,8 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new(rounds: usize, only: String) -> Done<Self> {
-        if rounds < 5 {
-            return Err("a median of fewer than 5 rounds says nothing".into());
+        if rounds == 0 {
+            return Err("nothing is measured in no rounds".into());
         }
         Ok(Self { runtime: runtime()?, rounds, only, met: Vec::new() })
     }
@@ -105,7 +108,11 @@ impl Lab {
     /// How many aims were met.
     pub(crate) fn summary(&self) -> String {
         let met = self.met.iter().filter(|met| **met).count();
-        format!("{met} of {} aims met", self.met.len())
+        let of = format!("{met} of {} aims met", self.met.len());
+        if self.rounds < FEWEST_ROUNDS {
+            return format!("{of}, which fewer than {FEWEST_ROUNDS} rounds say nothing about");
+        }
+        of
     }
 }
 

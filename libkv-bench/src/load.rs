@@ -1,6 +1,7 @@
 //! The work that both sides are given.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -75,6 +76,32 @@ pub(crate) async fn puts<S: Side>(
         }
     })
     .await
+}
+
+/// Gets and overwrites keys at random and returns how many calls failed.
+pub(crate) async fn lost<S: Side>(
+    side: S,
+    names: Arc<[Name]>,
+    tasks: usize,
+    ops: usize,
+) -> Done<usize> {
+    let lost = Arc::new(AtomicUsize::new(0));
+    spread(tasks, ops, |mut random, ops| {
+        let (side, names, lost) = (side.clone(), names.clone(), lost.clone());
+        async move {
+            for op in 0..ops {
+                let name = &names[random.usize(..names.len())];
+                let done = match op % 2 {
+                    0 => side.get(name).await.map(drop),
+                    _ => side.put(name, value(op)).await,
+                };
+                lost.fetch_add(usize::from(done.is_err()), Ordering::Relaxed);
+            }
+            Ok(())
+        }
+    })
+    .await?;
+    Ok(lost.load(Ordering::Relaxed))
 }
 
 /// Divides `ops` operations among tasks that run at once; each has random numbers of its own, the

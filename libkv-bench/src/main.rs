@@ -1,10 +1,11 @@
 //! Side-by-side measurements of libkv against what a program would use without it.
 //!
-//! `cargo xtask bench embedded` and `cargo xtask bench etcd` run them. Each line of the table is measured in turn with what
-//! stands beside it, round by round; the ratio is taken within a round.
+//! `cargo xtask bench` runs them. Each line of the table is measured in turn with what stands beside
+//! it, round by round; the ratio is taken within a round.
 
 #![allow(clippy::print_stdout, reason = "a command-line program talks to its user")]
 
+mod consul;
 mod etcd;
 mod file;
 mod lab;
@@ -12,25 +13,32 @@ mod load;
 mod memory;
 mod peak;
 mod place;
+mod remote;
 mod sides;
 mod table;
 mod watch;
+mod watched;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use consul::Consul;
+use etcd::Etcd;
 use lab::{Done, Lab};
+use remote::Subject;
 
 const HELP: &str = "\
 libkv-bench embedded [--rounds N] [--dir DIR] [--only TEXT]
+libkv-bench consul [--rounds N] [--only TEXT]
 libkv-bench etcd [--rounds N] [--only TEXT]
 
---rounds N     how often each pair is measured; 5 where it is not said
+--rounds N     how often each pair is measured; 5 where it is not said, and fewer only show that it runs
 --dir DIR      where the files are made, on the disk that is to be measured
 --only TEXT    only the lines that begin with TEXT
 
 The server of `etcd` is started from the image that LIBKV_TEST_IMAGE_ETCD names, or it is the running
-one whose host and port LIBKV_TEST_ETCD names.";
+one whose host and port LIBKV_TEST_ETCD names; that of `consul` is named by LIBKV_TEST_IMAGE_CONSUL or
+LIBKV_TEST_CONSUL.";
 
 fn main() -> ExitCode {
     match run() {
@@ -47,10 +55,16 @@ fn run() -> Done {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["embedded", ref options @ ..] => embedded(&Options::read(options)?),
-        ["etcd", ref options @ ..] => etcd::measure(&Options::read(options)?),
+        [Consul::NAME, ref options @ ..] => remote::measure::<Consul>(&Options::read(options)?),
+        [Etcd::NAME, ref options @ ..] => remote::measure::<Etcd>(&Options::read(options)?),
         // What this program runs itself as, to have a process for each memory figure.
         [peak::COMMAND, side, keys, file] => peak::child(side, keys.parse()?, file.as_ref()),
-        [etcd::COMMAND, side, work, address] => etcd::child(side, work, address),
+        [remote::COMMAND, Consul::NAME, side, work, address] => {
+            remote::child::<Consul>(side, work, address)
+        }
+        [remote::COMMAND, Etcd::NAME, side, work, address] => {
+            remote::child::<Etcd>(side, work, address)
+        }
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             Ok(())

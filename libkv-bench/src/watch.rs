@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use libkv_core::{Event, EventStream, StoreExt};
+use libkv_core::WatchTarget;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
@@ -15,6 +15,7 @@ use crate::lab::{Done, Lab};
 use crate::load;
 use crate::sides::{Bare, Map, Name, Ours, Side};
 use crate::table::{Aim, Unit, median};
+use crate::watched::{Watched, Watching, first_byte};
 use crate::{file, memory};
 
 const EVENTS: usize = 100;
@@ -85,9 +86,9 @@ impl Run {
         let (name, (arrived, mut last)) = (Name::new(0)?, mpsc::unbounded_channel());
         let (mut tasks, count) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         for _ in 0..self.watchers {
-            let (side, name) = (side.clone(), name.clone());
+            let (side, target) = (side.clone(), WatchTarget::Key(name.key().clone()));
             let (arrived, count) = (arrived.clone(), count.clone());
-            let mut watch = lab.run(async move { side.watch(&name).await })?;
+            let mut watch = lab.run(async move { side.watch(&target).await })?;
             let task = async move {
                 while watch.next().await.is_ok() {
                     let nth = count.fetch_add(1, Ordering::Relaxed) + 1;
@@ -116,38 +117,6 @@ impl Run {
             Ok(median(&took))
         };
         if self.by_task { lab.run(writer) } else { lab.run_outside(writer) }
-    }
-}
-
-/// A side that tells of its puts.
-trait Watched: Side {
-    type Watch: Watching;
-
-    /// Begins a watch, which is ready for the next put.
-    fn watch(&self, name: &Name) -> impl Future<Output = Done<Self::Watch>> + Send;
-}
-
-trait Watching: Send + 'static {
-    /// Waits for the next put.
-    fn next(&mut self) -> impl Future<Output = Done> + Send;
-}
-
-impl Watched for Ours {
-    type Watch = EventStream;
-
-    async fn watch(&self, name: &Name) -> Done<EventStream> {
-        let mut events = self.0.watch(name.key())?;
-        while !matches!(events.next().await.ok_or("the watch ended")??, Event::Synced { .. }) {}
-        Ok(events)
-    }
-}
-
-impl Watching for EventStream {
-    async fn next(&mut self) -> Done {
-        match self.next().await.ok_or("the watch ended")?? {
-            Event::Put(_) => Ok(()),
-            event => Err(format!("{event:?} was not to come").into()),
-        }
     }
 }
 
@@ -192,14 +161,13 @@ impl<S: Side> Side for Told<S> {
 impl<S: Side> Watched for Told<S> {
     type Watch = broadcast::Receiver<Bytes>;
 
-    async fn watch(&self, _: &Name) -> Done<Self::Watch> {
+    async fn watch(&self, _: &WatchTarget) -> Done<Self::Watch> {
         Ok(self.channel.subscribe())
     }
 }
 
 impl Watching for broadcast::Receiver<Bytes> {
-    async fn next(&mut self) -> Done {
-        self.recv().await?;
-        Ok(())
+    async fn next(&mut self) -> Done<u8> {
+        first_byte(&self.recv().await?)
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::failure::{Failure, Outcome};
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 use crate::native;
 
 /// A URL that leaves nothing out.
@@ -36,13 +36,18 @@ pub(crate) fn whole(text: String) -> Outcome<Whole> {
         "mem" => Err(Failure::usage(
             "a mem: store lives in one process and would be empty at each call; use file:PATH",
         )),
+        #[cfg(feature = "consul")]
+        "consul" | "consuls" => native::consul(&text, |name| std::env::var_os(name)),
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => native::etcd(&text, |name| std::env::var_os(name)),
-        #[cfg(not(feature = "etcd"))]
-        "etcd" | "etcds" => Err(Failure::usage(
-            "this libkv was built without etcd; build one with `cargo install --path libkv-cli \
-             --features etcd`",
-        )),
+        #[allow(unreachable_patterns, reason = "what is built in was matched above")]
+        left_out @ ("consul" | "consuls" | "etcd" | "etcds") => {
+            let feature = left_out.trim_end_matches('s');
+            Err(Failure::usage(format!(
+                "this libkv was built without {feature}; build one with `cargo install --path \
+                 libkv-cli --features {feature}`"
+            )))
+        }
         _ => Ok(Whole { shown: text.clone(), text }),
     }
 }

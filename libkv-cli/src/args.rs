@@ -23,7 +23,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for every verb")]
 pub(crate) struct Options {
-    /// The store, such as file:PATH or etcd://HOST:2379 [default: $LIBKV_STORE, else a file of your own]
+    /// The store, such as file:PATH, etcd://HOST:2379 or consul://HOST:8500 [default: $LIBKV_STORE, else a file of your own]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// plain, json, jsonl, raw or table, where a verb has that form

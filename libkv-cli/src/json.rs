@@ -6,6 +6,8 @@ use bytes::Bytes;
 use libkv::{Event, Key, KvPair, LifetimeKind};
 use serde::{Deserialize, Serialize};
 
+use crate::forms::decode;
+
 /// A value: text as text, other bytes as `{"base64": "..."}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "the value is neither text nor {\"base64\": \"...\"}")]
@@ -38,10 +40,6 @@ impl TryFrom<Value> for Bytes {
             Value::Binary(Base64 { base64 }) => decode(&base64),
         }
     }
-}
-
-pub(crate) fn decode(base64: &str) -> Result<Bytes, String> {
-    STANDARD.decode(base64).map(Bytes::from).map_err(|error| format!("base64: {error}"))
 }
 
 /// A pair with as much of it as was asked for.
@@ -148,34 +146,6 @@ impl<'a> Change<'a> {
     }
 }
 
-/// One line of an export.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Line {
-    pub(crate) key: String,
-    pub(crate) value: Value,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ttl_ms: Option<u64>,
-}
-
-/// One entry of what `consul kv export` writes.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ConsulEntry {
-    pub(crate) key: String,
-    #[serde(default)]
-    pub(crate) flags: u64,
-    /// In base64; Consul writes `null` too where it is empty.
-    #[serde(default)]
-    pub(crate) value: Option<String>,
-}
-
-impl ConsulEntry {
-    pub(crate) fn of(pair: &KvPair) -> Self {
-        let value = Some(STANDARD.encode(&pair.value));
-        Self { key: pair.key.as_str().to_owned(), flags: 0, value }
-    }
-}
-
 /// One object on one line.
 pub(crate) fn compact(form: &impl Serialize) -> String {
     // The forms above hold text and numbers only, which cannot fail.
@@ -208,22 +178,5 @@ mod tests {
             assert_eq!(Bytes::try_from(back).unwrap(), bytes, "{text}");
         }
         assert_eq!(compact(&Value::from(&Bytes::from_static(b"\xff"))), r#"{"base64":"/w=="}"#);
-    }
-
-    #[test]
-    fn what_is_no_line_is_refused() {
-        for wrong in [
-            r#"{"key":"a"}"#,
-            r#"{"value":"a"}"#,
-            r#"{"key":"a","value":1}"#,
-            r#"{"key":"a","value":{"base46":"eA=="}}"#,
-            r#"{"key":"a","value":"x","tll_ms":1}"#,
-            r#"{"key":"a","value":"x","ttl_ms":-1}"#,
-            r#"{"key":"a","value":"x"} {}"#,
-            r#"{"key":"a","key":"b","value":"x"}"#,
-        ] {
-            assert!(serde_json::from_str::<Line>(wrong).is_err(), "{wrong}");
-        }
-        assert!(decode("eA=").is_err() && decode("%").is_err());
     }
 }

@@ -7,9 +7,10 @@ mod child;
 mod commands;
 mod exit;
 mod failure;
+mod forms;
 mod input;
 mod json;
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 mod native;
 mod output;
 mod refuse;
@@ -95,7 +96,7 @@ async fn parse(args: &[OsString], out: &mut Out) -> Outcome<Parsed> {
         output::show_help(&text);
         return Ok(Parsed::Ended(Exit::Usage));
     }
-    Err(refuse::wrong(&error))
+    Err(refuse::wrong(&error, args))
 }
 
 async fn carry_out(verb: Verb, app: &App, out: &mut Out) -> Outcome {

@@ -22,7 +22,7 @@ pub(crate) fn repeated(args: &[OsString]) -> Outcome<()> {
 }
 
 /// Brings the parser's words onto one line, without its usage block.
-pub(crate) fn wrong(error: &clap::Error) -> Failure {
+pub(crate) fn wrong(error: &clap::Error, args: &[OsString]) -> Failure {
     let text = error.render().to_string();
     let words = text.lines().map(str::trim);
     let words = words
@@ -37,7 +37,9 @@ pub(crate) fn wrong(error: &clap::Error) -> Failure {
             None => line.push_str(&format!(" {part}")),
         }
     }
-    if let Some(instead) = instead(error) {
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(instead) = instead(error, args)
+    {
         // The parser's own tip is a guess by the letters.
         let what = line.split_once("; ").map_or(&*line, |(what, _)| what);
         return Failure::usage(format!("{what}; {instead}"));
@@ -51,18 +53,34 @@ pub(crate) fn wrong(error: &clap::Error) -> Failure {
 }
 
 /// What to write in place of an option that the servers' own clients have.
-fn instead(error: &clap::Error) -> Option<&'static str> {
+fn instead(error: &clap::Error, args: &[OsString]) -> Option<&'static str> {
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
+    // Consul's program has one dash before a word, of which the parser sees one letter.
+    let is_whole = |arg: &&str| arg.starts_with(&**option) && arg.len() > option.len();
+    let whole = match option.starts_with("--") {
+        true => None,
+        false => args.iter().filter_map(|arg| arg.to_str()).find(is_whole),
+    };
+    let option = whole.unwrap_or(option).trim_start_matches('-');
     match option.split('=').next().unwrap_or_default() {
-        "--prefix" => Some(
+        "prefix" | "recurse" => Some(
             "for what is below DIR write `ls DIR`, `export DIR`, `watch DIR/` or `del DIR --tree`",
         ),
-        "--endpoints" => Some("the servers are in --store etcd://HOST:PORT,HOST:PORT"),
-        "--user" | "--cacert" | "--cert" | "--key" => {
+        "endpoints" => Some("the servers are in --store etcd://HOST:PORT,HOST:PORT"),
+        "http-addr" => Some("the agents are in --store consul://HOST:PORT,HOST:PORT"),
+        "user" | "cacert" | "cert" | "key" => {
             Some("it is a part of --store, or ETCDCTL_USER, _CACERT, _CERT and _KEY")
         }
+        "token" | "token-file" | "ca-file" | "client-cert" | "client-key" => Some(
+            "it is a part of --store, or CONSUL_HTTP_TOKEN, _HTTP_TOKEN_FILE, _CACERT, \
+             _CLIENT_CERT and _CLIENT_KEY",
+        ),
+        "datacenter" => Some("it is a part of --store, as in consul://HOST:PORT?dc=NAME"),
+        "cas" | "modify-index" => Some("write `--if-version VERSION`, or `--create` for a new key"),
+        "detailed" => Some("write --meta, or `stat KEY`"),
+        "keys" => Some("write `ls DIR`"),
         _ => None,
     }
 }

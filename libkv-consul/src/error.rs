@@ -99,12 +99,14 @@ impl Failure {
         // The URL has the key in it, which the error names already.
         let error = error.without_url();
         let connecting = error.is_connect();
-        let verdict = match connecting || !sent {
+        let verdict = match connecting || !sent || is_rejected(&error) {
             true => Verdict::Elsewhere,
             false => Verdict::Unknown,
         };
         let failure = if is_tls(&error) {
             Self::lasting(verdict, TLS)
+        } else if connecting && error.is_timeout() {
+            Self::new(verdict, ErrorKind::Timeout, "no connection in time")
         } else if connecting {
             Self::new(verdict, ErrorKind::NotReachable, "no connection")
         } else {
@@ -313,6 +315,31 @@ fn printable(body: &[u8], token: Option<&SecretString>) -> String {
 /// Trouble with TLS; trying again does not mend it.
 fn is_tls(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| cause.is::<rustls::Error>())
+}
+
+/// The agent did not take the client's certificate, or missed one. By TLS 1.3 the client may have sent
+/// its first request by then, which the agent has not read.
+fn is_rejected(error: &reqwest::Error) -> bool {
+    use rustls::AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, HandshakeFailure, UnknownCA, UnsupportedCertificate,
+    };
+    causes(error).any(|cause| {
+        matches!(
+            cause.downcast_ref(),
+            Some(rustls::Error::AlertReceived(
+                AccessDenied
+                    | BadCertificate
+                    | CertificateExpired
+                    | CertificateRequired
+                    | CertificateRevoked
+                    | CertificateUnknown
+                    | HandshakeFailure
+                    | UnknownCA
+                    | UnsupportedCertificate
+            ))
+        )
+    })
 }
 
 /// An error and what caused it, outermost first.

@@ -5,11 +5,12 @@ use etcd_client::{
     Certificate, Channel, Client, ConnectOptions, Error as ClientError, Identity, KvClient,
     LeaseClient, MaintenanceClient, TlsOptions, WatchClient,
 };
-use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use libkv_core::{Config, Credentials, Error, ErrorKind, PemSource, Result, TlsConfig};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use libkv_core::{Backoff, Config, Credentials, Error, ErrorKind, PemSource, Result, TlsConfig};
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Endpoint as Transport;
 
 use crate::error::{ETCD, Fault, judge};
@@ -18,6 +19,9 @@ use crate::error::{ETCD, Fault, judge};
 /// often than every 5 s, or without an open call (`DefaultGRPCKeepAliveMinTime` in its `embed`).
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(4);
+/// When a try to connect that hears nothing gets another one beside it, as a part of the time that
+/// there is.
+const SILENCE: u32 = 4;
 /// No server answers longer than this at once, unless values are close to their limit; a listing
 /// then asks for less.
 const LONGEST_ANSWER: usize = 64 << 20;
@@ -54,8 +58,18 @@ enum Slot {
     #[default]
     Empty,
     /// It is being made, by a task of its own: who waits may have less time than that takes.
-    Making(Shared<BoxFuture<'static, Result<Connection, Fault>>>),
+    Making(Making),
     Ready(Connection),
+}
+
+type Making = Shared<BoxFuture<'static, Result<Connection, Fault>>>;
+
+/// What there is of a lane's connection, for a call that wants it.
+enum Found {
+    Ready(Connection),
+    /// Its making had begun before.
+    Making(Making),
+    New(Making),
 }
 
 /// A connection, through which clones of its clients call. A clone of it is cheap, and one of a
@@ -154,19 +168,34 @@ impl Endpoint {
 
     /// The connection of a lane; makes it where there is none. Nothing was sent when this fails.
     pub(crate) async fn connection(self: &Arc<Self>, lane: Lane) -> Result<Connection, Fault> {
-        let making = {
-            let mut slot = self.slot(lane);
-            match &*slot {
-                Slot::Ready(connection) => return Ok(connection.clone()),
-                Slot::Making(making) => making.clone(),
-                Slot::Empty => {
-                    let making = self.clone().make(lane).boxed().shared();
-                    *slot = Slot::Making(making.clone());
-                    making
-                }
-            }
+        let (making, earlier) = match self.find(lane) {
+            Found::Ready(connection) => return Ok(connection),
+            Found::Making(making) => (making, true),
+            Found::New(making) => (making, false),
         };
-        making.await
+        let made = making.await;
+        if made.is_ok() || !earlier {
+            return made;
+        }
+        // What began before this call says nothing of now; what began since does.
+        match self.find(lane) {
+            Found::Ready(connection) => Ok(connection),
+            Found::Making(making) | Found::New(making) => making.await,
+        }
+    }
+
+    fn find(self: &Arc<Self>, lane: Lane) -> Found {
+        let mut slot = self.slot(lane);
+        match &*slot {
+            Slot::Ready(connection) => Found::Ready(connection.clone()),
+            Slot::Making(making) if making.peek().is_none() => Found::Making(making.clone()),
+            // Also where the task that made it ended with its runtime, and left this as it was.
+            Slot::Making(_) | Slot::Empty => {
+                let making = self.clone().make(lane).boxed().shared();
+                *slot = Slot::Making(making.clone());
+                Found::New(making)
+            }
+        }
     }
 
     fn make(self: Arc<Self>, lane: Lane) -> impl Future<Output = Result<Connection, Fault>> {
@@ -199,7 +228,27 @@ impl Endpoint {
         self.lanes[lane as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Connects. A try that hears nothing may have lost its first packet, or was taken by something
+    /// in between that leads nowhere; others are made beside it. The first that succeeds is taken,
+    /// and the newest knows best what is wrong.
     async fn connect(&self) -> Result<Connection, Fault> {
+        let limit = self.connection_timeout;
+        let mut pauses = Backoff::new(limit / SILENCE, limit);
+        let (mut tries, mut newest) = (FuturesUnordered::new(), 0);
+        loop {
+            newest += 1;
+            let number = newest;
+            tries.push(async move { (number, self.try_once().await) });
+            let until = Instant::now() + pauses.next_jittered();
+            while let Ok(Some((number, made))) = timeout_at(until, tries.next()).await {
+                if made.is_ok() || number == newest {
+                    return made;
+                }
+            }
+        }
+    }
+
+    async fn try_once(&self) -> Result<Connection, Fault> {
         let transport = self
             .transport
             .connect()

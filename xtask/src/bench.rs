@@ -1,23 +1,28 @@
 use crate::command::{Done, cargo, run, work_dir};
 use crate::images;
 
-/// What can be measured.
-const SUBJECTS: &[&str] = &["embedded", "etcd"];
-/// Names a running server, in place of one in a container.
-const RUNNING_ETCD: &str = "LIBKV_TEST_ETCD";
+/// What can be measured, and what names a running server of it, in place of one in a container.
+const SUBJECTS: &[(&str, Option<&str>)] =
+    &[("consul", Some("LIBKV_TEST_CONSUL")), ("embedded", None), ("etcd", Some("LIBKV_TEST_ETCD"))];
 
 /// Builds the measurements as a user's program would be, and runs them.
 pub(crate) fn run_all(args: &[String]) -> Done {
-    let subject = args.split_first().filter(|(name, _)| SUBJECTS.contains(&name.as_str()));
-    let (subject, options) = subject
-        .ok_or_else(|| format!("what is to be measured? It can be: {}", SUBJECTS.join(", ")))?;
+    let known = SUBJECTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let unknown = || format!("what is to be measured? It can be: {known}");
+    let (subject, options) = args.split_first().ok_or_else(unknown)?;
+    let found = SUBJECTS.iter().find(|(name, _)| name == subject);
+    let (_, running) = found.ok_or_else(unknown)?;
     let mut bench = cargo(&["run", "--quiet", "--release", "--package", "libkv-bench", "--"]);
     bench.arg(subject);
-    if subject == "embedded" {
+    match running {
+        Some(running) if std::env::var_os(running).is_none() => {
+            bench.envs(images::prepare()?);
+        }
+        Some(_) => {}
         // The folder of what cargo builds is on a disk, which one for temporary files may not be.
-        bench.arg("--dir").arg(work_dir()?);
-    } else if std::env::var_os(RUNNING_ETCD).is_none() {
-        bench.envs(images::prepare()?);
+        None => {
+            bench.arg("--dir").arg(work_dir()?);
+        }
     }
     bench.args(options);
     run(bench)

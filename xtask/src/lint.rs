@@ -13,6 +13,7 @@ const ALONE: &[&[&str]] = &[
     &["--package", "libkv", "--features", "embedded"],
     &["--package", "libkv", "--features", "etcd"],
     &["--package", "libkv-cli"],
+    &["--package", "libkv-cli", "--features", "consul"],
     &["--package", "libkv-cli", "--features", "etcd"],
     &["--package", "libkv-bench"],
     &["--package", "integration-tests"],

@@ -27,8 +27,8 @@ lint           formatting, clippy with denied warnings, documentation, dependenc
 soak [WHAT]    run for long what is short in a test run: embedded, where processes that write to the
                file are killed 500 times, or etcd or consul, where each fault comes to a watch 100
                times
-bench WHAT     measure side by side and print medians and ratios; WHAT is `embedded` or `etcd`
-               (further ARGS: --rounds N, --only TEXT, and --dir DIR for `embedded`)
+bench WHAT     measure side by side and print medians and ratios; WHAT is `consul`, `embedded` or
+               `etcd` (further ARGS: --rounds N, --only TEXT, and --dir DIR for `embedded`)
 counts         print the counts of the last `test` once more
 contract       print every sentence of the contract with the cases that show it
 help           this text";

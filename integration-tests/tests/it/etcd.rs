@@ -4,6 +4,7 @@
 
 mod bounds;
 mod child;
+mod connecting;
 mod disturbed;
 mod etcdctl;
 mod failover;
@@ -30,8 +31,11 @@ use async_trait::async_trait;
 use integration_tests::Target;
 use libkv_core::{Config, Host, Key, Result, Store, StoreUrl};
 use libkv_etcd::{EtcdConfig, EtcdStore};
+use tokio::sync::OnceCell;
 
+use crate::harness::certificates::Tls;
 use crate::harness::etcd;
+use crate::servers::{self, Backend};
 
 /// A plain server that everybody shares; each case has a root of its own.
 #[derive(Debug, Default)]
@@ -43,6 +47,37 @@ impl Target for Plain {
         let config = config(&[etcd::shared().await.endpoint()]);
         let common = config.common.clone().with_root(root.clone());
         Ok(Arc::new(EtcdStore::open(config.with_common(common)).await?))
+    }
+}
+
+impl Backend for Plain {
+    const SCHEME: &'static str = "etcd";
+    type Server = etcd::Server;
+
+    async fn start_with_tls(tls: Tls) -> etcd::Server {
+        etcd::Server::start(etcd::Options::default().with_tls(tls)).await
+    }
+
+    fn endpoint(server: &etcd::Server) -> String {
+        server.endpoint()
+    }
+
+    async fn shared() -> String {
+        etcd::shared().await.endpoint()
+    }
+
+    async fn open(endpoint: &str, common: Config) -> Result<Arc<dyn Store>> {
+        let config = config(&[endpoint.to_owned()]).with_common(common);
+        Ok(Arc::new(EtcdStore::open(config).await?))
+    }
+
+    async fn open_url(url: &str) -> Result<Arc<dyn Store>> {
+        Ok(Arc::new(open_url(url).await?))
+    }
+
+    fn tls_servers() -> &'static OnceCell<servers::tls::Servers<Self>> {
+        static SERVERS: OnceCell<servers::tls::Servers<Plain>> = OnceCell::const_new();
+        &SERVERS
     }
 }
 

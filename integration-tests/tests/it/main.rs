@@ -8,5 +8,6 @@ mod faults;
 mod file;
 mod harness;
 mod harness_tests;
+mod servers;
 mod soak;
 mod wrong;

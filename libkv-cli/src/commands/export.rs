@@ -1,18 +1,20 @@
-use clap::{Args, ValueEnum};
-use libkv::{ErrorKind, GetOptions, Key, KvPair, LifetimeKind, ListOptions, Store};
+use clap::Args;
+use libkv::{ErrorKind, Foreign, GetOptions, Key, KvPair, LifetimeKind, ListOptions, Store};
 
 use crate::app::App;
 use crate::exit::Exit;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+use crate::forms::{Form, Line, consul_entry};
 use crate::input;
-use crate::json::{ConsulEntry, Line, Value, compact};
+use crate::json::compact;
 use crate::output::Out;
 
 /// Write keys and values to standard output, for `libkv import`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 DIR is exported as a key too, where it is one. What is left of a time to live is not known, so such
-keys are exported as permanent, which is told.")]
+keys are exported as permanent, which is told. Locks are no data and are left out, and Consul's flags
+are not kept: its form has 0 there.")]
 pub(crate) struct Export {
     /// What to export; / is everything
     #[arg(value_parser = input::directory, default_value = "/", hide_default_value = true)]
@@ -23,12 +25,9 @@ pub(crate) struct Export {
     /// Ephemeral keys too, which become permanent where they are imported
     #[arg(long)]
     ephemeral: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    Jsonl,
-    Consul,
+    /// Leave out names that are no keys, and count them; without this they end the export
+    #[arg(long)]
+    skip_foreign: bool,
 }
 
 impl Export {
@@ -41,13 +40,14 @@ impl Export {
         if let Some(pair) = own {
             self.write(&pair, &mut counts, out).await?;
         }
-        let mut listing = store.list_opts(&self.dir, ListOptions::default());
+        let foreign = if self.skip_foreign { Foreign::Skip } else { Foreign::Fail };
+        let mut listing = store.list_opts(&self.dir, ListOptions::default().with_foreign(foreign));
         loop {
             match app.next_pair(&mut listing).await {
                 Ok(Some(pair)) => self.write(&pair, &mut counts, out).await?,
                 // Present a moment ago: a directory of one key that is gone by now.
                 Err(failure) if has_own && failure.exit() == Exit::NotFound => break,
-                Err(failure) => return Err(failure),
+                Err(failure) => return Err(with_way_out(failure, app)),
                 Ok(None) => break,
             }
         }
@@ -84,18 +84,24 @@ impl Export {
         let is_first = counts.written == 0;
         counts.written += 1;
         match self.format {
-            Form::Jsonl => {
-                let key = pair.key.as_str().to_owned();
-                // How much of a time to live is left is not told by a store.
-                let line = Line { key, value: Value::from(&pair.value), ttl_ms: None };
-                out.line(compact(&line)).await
-            }
+            Form::Jsonl => out.line(compact(&Line::of(pair))).await,
             Form::Consul => {
-                let before = if is_first { "[\n\t" } else { ",\n\t" };
+                let before = if is_first { "[\n" } else { ",\n" };
                 out.bytes(before.as_bytes()).await?;
-                out.bytes(compact(&ConsulEntry::of(pair)).as_bytes()).await
+                out.bytes(consul_entry(pair).as_bytes()).await
             }
         }
+    }
+}
+
+/// Says how to go on where a stored name is no key.
+fn with_way_out(failure: Failure, app: &App) -> Failure {
+    match &failure {
+        Failure::Store(error) if error.kind() == ErrorKind::InvalidKey => {
+            let line = failure.line(app.place().as_deref()).unwrap_or_default();
+            Failure::failed(format!("{line}; --skip-foreign leaves such names out"))
+        }
+        _ => failure,
     }
 }
 

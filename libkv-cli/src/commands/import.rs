@@ -5,13 +5,14 @@ mod stream;
 mod write;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use libkv::Key;
 
 use crate::app::App;
 use crate::failure::{Failure, Outcome};
+use crate::forms::Form;
 use crate::input::{self, Source};
 use crate::output::{Format, Out};
 
@@ -21,7 +22,8 @@ use self::plan::Plan;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Everything is checked first: where anything is wrong, nothing is written. With DIR the keys are put
-below it.")]
+below it. Entries of Consul's form that are locks are left out, and its flags are not kept, which is
+told.")]
 #[command(override_usage = "libkv import [OPTIONS] [DIR] <FILE|->
        libkv import [OPTIONS] --dir <PATH> [DIR]")]
 pub(crate) struct Import {
@@ -31,6 +33,12 @@ pub(crate) struct Import {
     /// Load this folder instead: one key a file, named by its path below the folder
     #[arg(long = "dir", value_name = "PATH")]
     folder: Option<PathBuf>,
+    /// What is read: JSON Lines, or the array that `consul kv export` writes [default: as it begins]
+    #[arg(long, value_name = "FORM", conflicts_with = "folder")]
+    format: Option<Form>,
+    /// Leave out names that are no keys, and count them; without this nothing is written
+    #[arg(long)]
+    skip_foreign: bool,
     /// Print what is new, changed, same and gone, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -61,7 +69,7 @@ impl Import {
             if places.next().is_some() {
                 return Err(Failure::usage("--dir names what is read; leave out the file"));
             }
-            let mut plan = Plan::new(dir, folder.display().to_string());
+            let mut plan = Plan::new(dir, folder.display().to_string(), self.skip_foreign);
             folder::read(&folder, &mut plan);
             return Ok(plan);
         }
@@ -77,10 +85,13 @@ impl Import {
             (Source::Input.read().await?, "standard input".to_owned())
         } else {
             let name = file.display().to_string();
+            if name.starts_with('@') && !Path::new(&file).exists() {
+                return Err(Failure::usage(format!("there is no file {name}; leave out the @")));
+            }
             (Source::File(file.into()).read().await?, name)
         };
-        let mut plan = Plan::new(dir, name);
-        stream::read(&bytes, &mut plan);
+        let mut plan = Plan::new(dir, name, self.skip_foreign);
+        stream::read(&bytes, self.format, &mut plan);
         Ok(plan)
     }
 }

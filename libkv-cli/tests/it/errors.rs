@@ -29,6 +29,11 @@ fn wrong_usage_is_one_line_and_exits_with_2() {
         &["get", "a", "--store", "redis://h"],
         &["get", "a", "--prefix"],
         &["get", "a", "--endpoints=h:2379"],
+        &["get", "a", "--http-addr=h:8500"],
+        &["get", "a", "-recurse"],
+        &["get", "a", "-token=hunter2"],
+        &["get", "a", "-detailed"],
+        &["put", "a", "1", "-cas", "-modify-index=1"],
         &["get", "a", "--store", "mem:"],
         &["get", "a", "--store", "file:"],
         &["get", "a", "--store", "file:x?nosuch=1"],
@@ -60,6 +65,9 @@ fn wrong_usage_is_one_line_and_exits_with_2() {
         &["import", "..", "-"],
         &["import", "--dir", "x", "a", "b"],
         &["import", "-", "--output", "jsonl"],
+        &["import", "-", "--format", "csv"],
+        &["import", "--dir", "x", "--format", "consul"],
+        &["import", "@none.json"],
         &["watch"],
         &["watch", ""],
         &["watch", "a", "--exec"],
@@ -118,15 +126,22 @@ fn what_a_store_refuses_has_its_own_code_and_one_line() {
     assert_eq!(home.ok(&["get", "a"]).text(), "1");
 }
 
-#[cfg(not(feature = "etcd"))]
 #[test]
 fn a_backend_that_is_not_compiled_in_is_named_with_the_way_to_get_it() {
-    for url in ["etcd://h", "etcds://ann:hunter2@h", "etcd:"] {
-        let run = Home::new().run(&["get", "a", "--store", url]);
-        assert_eq!((run.code, run.err.lines().count()), (2, 1), "{}", run.err);
-        assert!(run.err.contains("built without etcd"), "{}", run.err);
-        assert!(run.err.contains("--features etcd"), "{}", run.err);
-        assert!(!run.err.contains("hunter2"), "{}", run.err);
+    let consul: &[&str] = &["consul://h?token=hunter2", "consuls://h", "consul:"];
+    let etcd: &[&str] = &["etcd://h", "etcds://ann:hunter2@h", "etcd:"];
+    let left_out = [
+        ("consul", consul, cfg!(not(feature = "consul"))),
+        ("etcd", etcd, cfg!(not(feature = "etcd"))),
+    ];
+    for (feature, urls, _) in left_out.into_iter().filter(|(.., is_left_out)| *is_left_out) {
+        for url in urls {
+            let run = Home::new().run(&["get", "a", "--store", url]);
+            assert_eq!((run.code, run.err.lines().count()), (2, 1), "{}", run.err);
+            assert!(run.err.contains(&format!("built without {feature}")), "{}", run.err);
+            assert!(run.err.contains(&format!("--features {feature}")), "{}", run.err);
+            assert!(!run.err.contains("hunter2"), "{}", run.err);
+        }
     }
 }
 

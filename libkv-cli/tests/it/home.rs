@@ -58,7 +58,7 @@ impl Home {
     }
 
     /// Runs it with these variables too.
-    #[cfg(feature = "etcd")]
+    #[cfg(any(feature = "consul", feature = "etcd"))]
     pub(crate) fn run_where<S: AsRef<OsStr>>(&self, variables: &[(&str, &str)], args: &[S]) -> Run {
         Run::of(self.command(args).envs(variables.iter().copied()).output().unwrap())
     }

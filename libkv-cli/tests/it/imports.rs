@@ -95,7 +95,15 @@ nonsense
         "bad.json",
         r#"[{"key":"a","value":"eA="},{"key":"b/","value":"eA=="},{"key":"..","value":""}]"#,
     );
-    home.file("cut.json", r#"[{"key":"a","value":"eA=="},"#);
+    home.file("cut.json", "[\n\t{\n\t\t\"key\": \"a\",\n\t\t\"flags\": 0,\n\t\t\"val");
+    home.file("not.json", "[key: a]");
+    home.file("object.json", r#"{"key":"a","flags":0,"value":"eA=="}"#);
+    home.file(
+        "shape.json",
+        r#"[{"value":""},7,{"key":1},{"key":"a","flags":-1},{"key":"b","value":1}]"#,
+    );
+    let big = format!("[{{\"key\":\"big\",\"flags\":0,\"value\":\"{}\"}}]", "A".repeat(1_398_104));
+    home.file("big.json", big);
     insta::assert_snapshot!(
         "bad-imports",
         home.transcript(&[
@@ -103,6 +111,11 @@ nonsense
             &["import", "limits.jsonl"],
             &["import", "bad.json"],
             &["import", "cut.json"],
+            &["import", "not.json"],
+            &["import", "object.json", "--format", "consul"],
+            &["import", "object.json", "--format", "jsonl"],
+            &["import", "shape.json"],
+            &["import", "big.json"],
             &["import", "--dir", "none"],
             &["ls"],
         ])
@@ -117,22 +130,61 @@ fn more_problems_than_a_screen_holds_are_counted() {
     assert!(run.err.contains("and 10 more"), "{}", run.err);
 }
 
+/// What Consul's user interface, other programs and `consul lock` leave there.
+const OF_OTHERS: &[u8] = br#"[
+    {"key":"/f","flags":0,"value":"MQ=="},
+    {"key":"f/","flags":0,"value":""},
+    {"key":"f//b","flags":0,"value":"MQ=="},
+    {"key":"f/..","flags":0,"value":"MQ=="},
+    {"key":"f/.lock","flags":3304740253564472344,"value":""},
+    {"key":"f/a","flags":42,"value":"MQ=="},
+    {"key":"f/b","flags":0,"value":null}
+]"#;
+
 #[test]
-fn consuls_folders_and_flags_are_counted() {
+fn names_that_are_no_keys_end_an_import_unless_they_are_to_be_left_out() {
     let home = Home::new();
-    let exported = br#"[
-        {"key":"f/","flags":0,"value":""},
-        {"key":"f/a","flags":42,"value":"MQ=="},
-        {"key":"f/b","flags":0,"value":null}
-    ]"#;
-    let run = home.run_with(&["import", "-"], exported);
-    assert_eq!(run.code, 0);
-    insta::assert_snapshot!(run.err, @r"
-    libkv: empty entries that stand for a folder, left out: 1
-    libkv: entries whose flags are not kept: 1
-    libkv: 2 keys imported
-    ");
-    assert_eq!(home.ok(&["ls"]).text(), "f/a\nf/b\n");
+    home.file("in.json", OF_OTHERS);
+    insta::assert_snapshot!(
+        "foreign-names",
+        home.transcript(&[
+            &["import", "in.json"],
+            &["ls"],
+            &["import", "in.json", "--skip-foreign", "--dry-run"],
+            &["ls"],
+            &["import", "in.json", "--skip-foreign", "--format", "consul"],
+            &["export"],
+            &["export", "--skip-foreign", "--format", "consul"],
+        ])
+    );
+}
+
+#[test]
+fn names_in_a_folder_and_in_lines_are_left_out_as_well() {
+    let home = Home::new();
+    home.file("in/good", "1");
+    home.file("in/ends with space ", "1");
+    let odd = std::ffi::OsStr::from_bytes(b"in/not-\xff-text");
+    std::fs::write(home.path().join(odd), "1").unwrap();
+    let run = home.ok(&["import", "--dir", "in", "--skip-foreign"]);
+    assert_eq!(run.err, "libkv: names that are no keys, left out: 2\nlibkv: 1 key imported\n");
+    let lines = b"{\"key\":\"a/../b\",\"value\":\"\"}\n{\"key\":\"c\",\"value\":\"\"}\n";
+    assert_eq!(home.run_with(&["import", "-", "--skip-foreign"], lines).code, 0);
+    assert_eq!(home.ok(&["ls"]).text(), "c\ngood\n");
+}
+
+#[test]
+fn consuls_form_is_written_to_the_byte_without_a_consul() {
+    let home = Home::new();
+    assert_eq!(home.ok(&["export", "--format", "consul"]).text(), "[]\n");
+    home.ok(&["put", "a<b>&\"c\"\\/\u{fc}\u{2028}x", "x"]);
+    home.ok(&["put", "b", ""]);
+    let expected = "[\n\t{\n\t\t\"key\": \"a\\u003cb\\u003e\\u0026\\\"c\\\"\\\\/\u{fc}\\u2028x\",\n\
+                    \t\t\"flags\": 0,\n\t\t\"value\": \"eA==\"\n\t},\n\
+                    \t{\n\t\t\"key\": \"b\",\n\t\t\"flags\": 0,\n\t\t\"value\": \"\"\n\t}\n]\n";
+    assert_eq!(home.ok(&["export", "--format", "consul"]).text(), expected);
+    assert_eq!(home.run_with(&["import", "there", "-"], expected.as_bytes()).code, 0);
+    assert_eq!(home.ok(&["get", "there/a<b>&\"c\"\\/\u{fc}\u{2028}x"]).text(), "x");
 }
 
 #[test]

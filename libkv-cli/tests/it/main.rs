@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where anything is missing")]
 
+#[cfg(feature = "consul")]
+mod consul;
 mod default_store;
 mod errors;
 #[cfg(feature = "etcd")]
@@ -13,17 +15,19 @@ mod imports;
 mod locks;
 mod outputs;
 mod pipes;
+#[cfg(any(feature = "consul", feature = "etcd"))]
+mod served;
 mod terminal;
 mod values;
 mod watches;
 
 /// The servers are those that the library's own tests use; not all of it is needed here.
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 #[path = "../../../integration-tests/tests/it"]
 #[allow(dead_code, unused_imports, reason = "the library's tests use the rest")]
 mod servers {
     pub(crate) mod harness;
 }
 
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 use servers::harness;

@@ -1,6 +1,7 @@
 //! Consul's own program, run in the server's container, and what it does not tell by the server's
 //! HTTP interface.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -9,10 +10,14 @@ use serde_json::{Value, json};
 
 use crate::harness::consul::{Api, Server};
 use crate::harness::exec::Running;
+use crate::servers::peers::Peer;
 
 /// Nothing that is waited for here takes this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// What marks a key as a lock's, for every client of Consul: the Go client's `LockFlagValue`.
+pub(super) const LOCK_FLAG: u64 = 0x2ddc_cbc0_58a5_0c18;
 
 /// What a holder writes that has the lock; then it stays. The program waits for its end.
 const HOLDER: &str = "echo taken; exec sleep infinity";
@@ -97,6 +102,12 @@ impl<'a> Cli<'a> {
         self.api.put("/v1/txn", txn.to_string()).await.json();
     }
 
+    /// Deletes such a key, if it is there.
+    pub(super) async fn unset(&self, name: &str) {
+        let txn = json!([{ "KV": { "Verb": "delete", "Key": name } }]);
+        self.api.put("/v1/txn", txn.to_string()).await.json();
+    }
+
     /// The value that the program shows, or nothing where it says that there is no such key.
     pub(super) async fn get(&self, name: &str) -> Option<Vec<u8>> {
         let output = self.server.exec(&self.command(&["kv", "get"], &["--", name])).await;
@@ -176,9 +187,47 @@ impl<'a> Cli<'a> {
         sessions(&self.api.get(&format!("/v1/session/info/{id}")).await.json()).pop()
     }
 
+    /// Makes a session of a client that is not libkv, which does not end by itself.
+    pub(super) async fn new_session(&self, lock_delay: &str, behavior: &str) -> String {
+        let session = json!({ "LockDelay": lock_delay, "Behavior": behavior, "NodeChecks": [] });
+        text(&self.api.put("/v1/session/create", session.to_string()).await.json(), "ID")
+    }
+
+    /// Binds a key to a session, which must be possible.
+    pub(super) async fn acquire(&self, name: &str, value: &[u8], session: &str) {
+        let path = format!("/v1/kv/{name}?acquire={session}");
+        assert_eq!(self.api.put(&path, value.to_vec()).await.json(), true, "{name} is bound");
+    }
+
+    /// Takes a lock's key from a session, as `consul lock` does when it gives the lock back.
+    pub(super) async fn release(&self, name: &str, session: &str) {
+        let path = format!("/v1/kv/{name}?release={session}&flags={LOCK_FLAG}");
+        assert_eq!(self.api.put(&path, "").await.json(), true, "{name} is released");
+    }
+
     /// Ends a session, as an operator does.
     pub(super) async fn destroy(&self, id: &str) {
         self.api.put(&format!("/v1/session/destroy/{id}"), "").await.json();
+    }
+}
+
+impl Peer for Cli<'_> {
+    async fn write(&self, name: &str, value: &[u8]) {
+        self.put(name, value).await;
+    }
+
+    async fn remove(&self, name: &str) {
+        self.delete(name).await;
+    }
+
+    async fn remove_below(&self, prefix: &str) {
+        self.delete_below(prefix).await;
+    }
+
+    async fn content(&self, prefix: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let exported: Value = serde_json::from_slice(&self.export(prefix).await).expect("JSON");
+        let exported = exported.as_array().into_iter().flatten();
+        exported.map(|kv| (text(kv, "key").into_bytes(), bytes(&kv["value"]))).collect()
     }
 }
 
@@ -193,8 +242,7 @@ fn stored(kv: &Value) -> Stored {
     let number = |field: &str| kv[field].as_u64().expect("a number");
     Stored {
         name: text(kv, "Key"),
-        // An empty value is null.
-        value: BASE64_STANDARD.decode(kv["Value"].as_str().unwrap_or_default()).expect("base64"),
+        value: bytes(&kv["Value"]),
         flags: number("Flags"),
         created: number("CreateIndex"),
         changed: number("ModifyIndex"),
@@ -214,6 +262,11 @@ fn sessions(answer: &Value) -> Vec<Session> {
         ttl: text(session, "TTL"),
     };
     answer.as_array().map(|all| all.iter().map(session).collect()).unwrap_or_default()
+}
+
+/// Bytes as JSON has them; an empty value may be null.
+fn bytes(value: &Value) -> Vec<u8> {
+    BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).expect("base64")
 }
 
 fn text(value: &Value, field: &str) -> String {

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::cli::{Cli, taken};
+use super::cli::{Cli, LOCK_FLAG, taken};
 use crate::harness::consul::{self, Options, Server};
-
-/// What marks a key as a lock's, for every client of Consul: the Go client's `LockFlagValue`.
-const LOCK_FLAG: u64 = 0x2ddc_cbc0_58a5_0c18;
+use crate::servers::unique;
 
 /// Names that shells, URLs and JSON would each like to change.
 const KEYS: &[&str] = &[
@@ -59,11 +57,6 @@ fn values() -> Vec<Vec<u8>> {
 
 async fn cli() -> Cli<'static> {
     Cli::of(consul::shared().await.server())
-}
-
-/// Text that nobody else has in a name.
-fn unique() -> String {
-    format!("n{:016x}", fastrand::u64(..))
 }
 
 #[tokio::test]

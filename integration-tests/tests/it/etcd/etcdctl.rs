@@ -1,5 +1,6 @@
 //! etcd's own command-line client, run in the server's container.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use crate::harness::etcd::Server;
 use crate::harness::exec::Running;
+use crate::servers::peers::Peer;
 
 /// Nothing that is waited for here takes this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -123,6 +125,25 @@ impl<'a> Etcdctl<'a> {
     pub(super) async fn lock(&self, name: &str, seconds: u32) -> Running {
         let ttl = format!("--ttl={seconds}");
         self.server.spawn(&self.command(&["lock", &ttl, "--", name])).await
+    }
+}
+
+impl Peer for Etcdctl<'_> {
+    async fn write(&self, name: &str, value: &[u8]) {
+        self.put(name, value).await;
+    }
+
+    async fn remove(&self, name: &str) {
+        self.delete(name).await;
+    }
+
+    async fn remove_below(&self, prefix: &str) {
+        self.run(&["del", "--prefix", "--", prefix]).await;
+    }
+
+    async fn content(&self, prefix: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let below = self.below(prefix).await;
+        below.into_iter().map(|stored| (stored.name, stored.value)).collect()
     }
 }
 

@@ -3,42 +3,25 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use integration_tests::{Fixture, key, run};
-use libkv_core::{
-    ErrorKind, Event, Key, LockGuard, LockOptions, Result, Store, StoreExt, Wait, WriteOptions,
-};
+use libkv_core::{ErrorKind, Event, Key, LockGuard, LockOptions, Store, StoreExt, Wait};
 
 use super::Plain;
 use super::etcdctl::{Etcdctl, taken};
 use crate::harness::etcd;
-
-/// Far longer than any test waits, so that no lease ends by itself.
-const LONG: Duration = Duration::from_secs(300);
+use crate::servers::locks::{
+    EACH, LONG, ROUNDS, assert_all_were_in, assert_busy, assert_lost, below_lock, contend, fenced,
+    take, try_take,
+};
+use crate::servers::peers::name;
 
 async fn etcdctl() -> Etcdctl<'static> {
     Etcdctl::of(etcd::shared().await.server())
 }
 
-fn name(f: &Fixture, key: &str) -> String {
-    format!("{}/{key}", f.root())
-}
-
 fn below(f: &Fixture, key: &str) -> String {
     format!("{}/{key}/", f.root())
-}
-
-async fn take(store: &dyn Store, key: &str) -> Result<LockGuard> {
-    store.new_lock(key, LockOptions::default().with_ttl(LONG))?.lock().await
-}
-
-async fn try_take(store: &dyn Store, key: &str) -> Result<LockGuard> {
-    store.new_lock(key, LockOptions::default().with_ttl(LONG))?.try_lock().await
-}
-
-fn assert_busy(attempt: Result<LockGuard>) {
-    let error = attempt.expect_err("somebody else holds it");
-    assert_eq!(error.kind(), ErrorKind::CannotLock, "{error}");
 }
 
 #[test]
@@ -108,10 +91,6 @@ fn the_next_lock_has_the_lease_of_one_that_was_given_back() {
         third.unlock().await.expect("the lock is held");
         beside.unlock().await.expect("the lock is held");
     });
-}
-
-fn fenced(fence: &libkv_core::Fence) -> WriteOptions {
-    WriteOptions::default().with_fence(fence.clone())
 }
 
 #[test]
@@ -208,8 +187,6 @@ fn theirs_and_ours_are_served_in_the_order_of_their_nodes() {
 /// Whoever is in makes a key that must not be there, and deletes it on the way out.
 #[test]
 fn of_many_contenders_of_both_kinds_one_holds() {
-    const ROUNDS: usize = 3;
-    const EACH: usize = 3;
     let script = r#"
         root=$0; export root
         for round in $(seq "$1"); do
@@ -224,30 +201,10 @@ fn of_many_contenders_of_both_kinds_one_holds() {
         let (root, rounds) = (f.root().to_string(), ROUNDS.to_string());
         let command = ["sh", "-c", script, &root, &rounds];
         let theirs = join_all((0..EACH).map(|_| server.exec(&command)));
-        let ours = (0..EACH).map(|at| {
-            let store = if at % 2 == 0 { f.store.clone() } else { f.other.clone() };
-            async move {
-                for _ in 0..ROUNDS {
-                    let guard = take(&*store, "lock").await?;
-                    let owner = store.atomic_put("owner", "ours", None).await?;
-                    let round = format!("rounds/{}", guard.token());
-                    let fenced = WriteOptions::default().with_fence(guard.fence());
-                    store.put_opts(&key(&round), "ours".into(), fenced).await?;
-                    store.atomic_delete(&owner).await?;
-                    guard.unlock().await?;
-                }
-                Ok::<_, libkv_core::Error>(())
-            }
-        });
-        let (theirs, ours) = futures_util::join!(theirs, try_join_all(ours));
-        ours.expect("nobody else was in");
+        let (theirs, ()) = futures_util::join!(theirs, contend(&f));
         theirs.iter().for_each(|output| drop(output.text()));
         assert!(!f.store.exists("overlap").await.expect("a read"), "two were in");
-        let rounds = f.store.list("rounds").await.expect("a listing");
-        for kind in ["ours", "theirs"] {
-            let count = rounds.iter().filter(|pair| pair.value == kind).count();
-            assert_eq!(count, ROUNDS * EACH, "{kind}");
-        }
+        assert_all_were_in(&f).await;
         assert_eq!(etcdctl().await.below(&below(&f, "lock")).await, []);
     });
 }
@@ -264,7 +221,6 @@ fn what_etcdctl_does_to_a_node_is_a_loss_at_once() {
             let guard = taking.lock().await.expect("the lock is free");
             let node = guard.fence().node().to_owned();
             let stored = etcdctl.get(&node).await.expect("the lock is held");
-            let lost = guard.lost();
             match way {
                 "del" => drop(etcdctl.delete(&node).await),
                 "lease revoke" => {
@@ -278,18 +234,8 @@ fn what_etcdctl_does_to_a_node_is_a_loss_at_once() {
                 }
                 _ => drop(etcdctl.run(&["del", "--prefix", &below(&f, &lock)]).await),
             }
-            let reason = f.soon(way, lost).await;
-            assert_eq!(reason.kind(), ErrorKind::LockLost, "{way}: {reason}");
-            assert!(!guard.is_held(), "{way}");
-            let fenced = WriteOptions::default().with_fence(guard.fence());
-            let error = f.store.put_opts(&key("fenced"), "1".into(), fenced).await;
-            let error = error.expect_err("the lock is lost");
-            assert_eq!(error.kind(), ErrorKind::LockLost, "{way}: {error}");
-            let error = guard.unlock().await.expect_err("the lock is lost");
-            assert_eq!(error.kind(), ErrorKind::LockLost, "{way}: {error}");
-            // Nothing is left that somebody would wait for; what others wrote is theirs.
-            let after = f.soon(way, take(&*f.other, &lock)).await.expect("the lock is free");
-            assert!(after.token().get() > stored.created);
+            // What others wrote is theirs.
+            let after = assert_lost(&f, way, guard, &lock).await;
             after.unlock().await.expect("the lock is held");
             let left = etcdctl.get(&node).await.map(|stored| (stored.value, stored.lease));
             let overwritten = matches!(way, "put" | "txn");
@@ -339,12 +285,11 @@ fn data_below_a_lock_is_shown_and_is_no_contender() {
         }
         let mut expected: Vec<_> = ["data", "694d0000000000ff"].into_iter().chain(bound).collect();
         expected.sort();
-        let listed = |pairs: Vec<libkv_core::KvPair>| -> Vec<String> {
-            pairs.iter().map(|pair| pair.key.as_str().replacen("lock/", "", 1)).collect()
-        };
-        assert_eq!(listed(f.store.list("lock").await.expect("a listing")), expected);
+        let listed =
+            async |store: &dyn Store| below_lock(&store.list("lock").await.expect("a listing"));
+        assert_eq!(listed(&*f.store).await, expected);
         let guard = try_take(&*f.store, "lock").await.expect("all of it is data");
-        assert_eq!(listed(f.other.list("lock").await.expect("a listing")), expected);
+        assert_eq!(listed(&*f.other).await, expected);
         guard.unlock().await.expect("the lock is held");
 
         // The real one: hidden from everybody, and in the way of every lock.
@@ -352,7 +297,7 @@ fn data_below_a_lock_is_shown_and_is_no_contender() {
         watch.until_synced().await;
         etcdctl.run(&["put", &bind, "--", &named(&lease), ""]).await;
         assert_busy(try_take(&*f.store, "lock").await);
-        assert_eq!(listed(f.store.list("lock").await.expect("a listing")), expected);
+        assert_eq!(listed(&*f.store).await, expected);
         let node = format!("lock/{lease}");
         assert!(!f.store.exists(&node).await.expect("a read"));
         let error = f.store.get(&node).await.expect_err("a node is no key");

@@ -1,65 +1,15 @@
 //! Opening a store.
 
-use std::time::{Duration, Instant};
+use super::Plain;
+use crate::servers::opening;
 
-use libkv_core::{ErrorKind, Key, Store, StoreExt};
-
-use super::etcdctl::PATIENCE;
-use super::open_url;
-use crate::harness::etcd;
-use crate::harness::proxy::{Flow, Proxy};
-
-/// A port of this machine where nobody listens.
-const NOBODY: &str = "127.0.0.1:1";
-
+/// On a server without users any user is welcome.
 #[tokio::test]
 async fn a_url_names_hosts_a_root_and_parameters() {
-    let endpoint = etcd::shared().await.endpoint();
-    let top = format!("o{:016x}", fastrand::u64(..));
-    // The first host is not there. On a server without users any user is welcome.
-    let url = format!("etcd://ann:any@{NOBODY},{endpoint}/{top}/y?operation_timeout=7s");
-    let store = open_url(&url).await.unwrap();
-    store.put("a", "1").await.unwrap();
-    let above = open_url(&format!("etcd://{endpoint}/{top}")).await.unwrap();
-    assert_eq!(above.get("y/a").await.unwrap().value, "1");
-    assert_eq!(store.to_string(), format!("etcd://{NOBODY},{endpoint}/{top}/y"));
-    above.delete_tree(Key::root()).await.unwrap();
-    let error = open_url(&format!("etcd://{endpoint}/{top}?operation_timout=7s")).await;
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    opening::a_url_names_hosts_a_root_and_parameters::<Plain>("ann:any@").await;
 }
 
 #[tokio::test]
 async fn opening_looks_for_a_member_within_its_time_unless_it_is_lazy() {
-    let limit = Duration::from_secs(1);
-    let proxy = Proxy::start(etcd::shared().await.endpoint()).await;
-    let at = proxy.addr();
-    for (stalls, kind) in [(false, ErrorKind::NotReachable), (true, ErrorKind::Timeout)] {
-        if stalls {
-            proxy.set_both(Flow::Stall);
-        }
-        let host = if stalls { &*at } else { NOBODY };
-        for (scheme, hosts) in [
-            ("etcd", host.to_owned()),
-            ("etcds", host.to_owned()),
-            ("etcd", format!("{host},{host}")),
-        ] {
-            let url = format!("{scheme}://{hosts}?connection_timeout=1s&operation_timeout=1s");
-            let begun = Instant::now();
-            let error = open_url(&url).await.expect_err(&url);
-            let took = begun.elapsed();
-            assert_eq!(error.kind(), kind, "{url}: {error}");
-            assert!(error.is_transient(), "{url}: {error}");
-            assert!(took < limit + limit / 2, "{url}: {took:?}");
-            let lazy = open_url(&format!("{url}&lazy=true")).await.expect(&url);
-            let error = lazy.get("a").await.expect_err(&url);
-            assert_eq!(error.kind(), kind, "{url}: {error}");
-        }
-    }
-    // A lazy store is there as soon as its server is.
-    let lazy = open_url(&format!("etcd://{at}?lazy=true&operation_timeout=1s")).await.unwrap();
-    assert_eq!(lazy.get("a").await.unwrap_err().kind(), ErrorKind::Timeout);
-    proxy.set_both(Flow::Pass);
-    let there = tokio::time::timeout(PATIENCE, lazy.exists("nothing at all")).await;
-    assert!(!there.unwrap().unwrap());
-    lazy.close().await.unwrap();
+    opening::opening_looks_for_a_server_within_its_time_unless_it_is_lazy::<Plain>().await;
 }

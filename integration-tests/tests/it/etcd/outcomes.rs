@@ -1,143 +1,67 @@
 //! What a write claims is what happened, wherever its bytes are cut off.
 
 mod locks;
-mod writes;
 
-use std::time::Duration;
+use libkv_core::LockGuard;
 
-use libkv_core::{Config, ErrorKind, Lifetime, PemSource, Store, StoreExt, TlsConfig};
-use libkv_etcd::EtcdStore;
+use super::Plain;
+use super::disturbed::{Truth, open_plain, server_and_proxy};
+use crate::servers::outcomes::{self, Found};
 
-use self::writes::{Attempt, Step};
-use super::disturbed::{Truth, open, open_plain, server_and_proxy, until};
-use crate::harness::certificates::Authority;
-use crate::harness::proxy::{Direction, Flow};
+impl outcomes::Truth for Truth {
+    async fn put(&self, name: &str, value: &str) -> u64 {
+        Self::put(self, name, value).await.unsigned_abs()
+    }
 
-/// More bytes than ever pass, for a cut that never comes.
-const NEVER: u64 = u64::MAX;
+    async fn delete(&self, name: &str) {
+        Self::delete(self, name).await;
+    }
 
-/// Has all connections there, after those of before were cut.
-async fn connect(step: Step, store: &EtcdStore, truth: &Truth) {
-    until("the connections are there", async || {
-        Attempt::prepare(step, "warm", truth).await.run(store).await.error().is_none()
-    })
-    .await;
+    async fn found(&self, name: &str) -> Option<Found> {
+        let kv = self.get(name).await?;
+        // The server counts the puts of a key.
+        let (puts, index) = (kv.version.unsigned_abs(), kv.mod_revision.unsigned_abs());
+        Some(Found { puts, index })
+    }
+
+    async fn is_empty(&self, prefix: &str) -> bool {
+        self.below(prefix).await.is_empty()
+    }
+
+    async fn assert_held(&self, name: &str, guard: &LockGuard) {
+        let nodes = self.below(&format!("{name}/")).await;
+        let [node] = nodes.as_slice() else { panic!("{name}: {nodes:?}") };
+        assert_eq!(node.create_revision.unsigned_abs(), guard.token().get(), "{name}");
+        assert_eq!(self.get(name).await.unwrap().value, b"holder", "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_write_claims_is_true_wherever_it_is_cut() {
     let (server, proxy) = server_and_proxy().await;
     let (store, truth) = (open_plain(&[proxy.addr()]).await, Truth::at(&server.endpoint()).await);
-    let mut attempts = Vec::new();
-    for step in Step::ALL {
-        for direction in Direction::BOTH {
-            // What it takes where it is not cut, on connections that are there.
-            connect(step, &store, &truth).await;
-            let before = proxy.bytes(direction);
-            Attempt::prepare(step, "measured", &truth).await.run(&store).await.expect_ok();
-            let length = proxy.bytes(direction) - before;
-            // A little more than that: the last byte may be cut too, and none at all.
-            for bytes in (1..length + length / 4).step_by(step.stride(length)) {
-                let name = format!("{direction:?}/{bytes}");
-                let attempt = Attempt::prepare(step, &name, &truth).await;
-                connect(step, &store, &truth).await;
-                proxy.cut_after(direction, bytes);
-                attempts.push(attempt.run(&store).await);
-                proxy.cut_after(direction, NEVER);
-            }
-        }
-    }
-    // What was on its way has come by now, and is behind this.
-    truth.put("marker", "").await;
-    let mut counts = writes::Counts::default();
-    for attempt in &attempts {
-        counts.add(attempt.judge(&truth).await);
-    }
-    println!("{} cuts: {counts:?}", attempts.len());
-    // All there is to be mistaken about was there.
-    assert!(counts.done > 20 && counts.unknown_and_done > 20 && counts.unknown_and_not > 20);
+    outcomes::what_a_write_claims_is_true_wherever_it_is_cut(&store, &proxy, &truth, |_| ()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_write_claims_is_true_where_its_connection_is_cut_while_it_is_made() {
     let (server, proxy) = server_and_proxy().await;
     let (store, truth) = (open_plain(&[proxy.addr()]).await, Truth::at(&server.endpoint()).await);
-    let mut attempts = Vec::new();
-    for direction in Direction::BOTH {
-        for bytes in (1..500).step_by(9) {
-            let name = format!("made/{direction:?}/{bytes}");
-            let attempt = Attempt::prepare(Step::Put, &name, &truth).await;
-            // The handle knows that its connection is gone once a read has found out.
-            proxy.refuse().await;
-            proxy.reset();
-            store.get("x").await.unwrap_err();
-            proxy.accept().await;
-            proxy.cut_after(direction, bytes);
-            attempts.push(attempt.run(&store).await);
-            proxy.cut_after(direction, NEVER);
-        }
-    }
-    truth.put("marker", "").await;
-    let mut counts = writes::Counts::default();
-    for attempt in &attempts {
-        counts.add(attempt.judge(&truth).await);
-    }
-    println!("{} cuts: {counts:?}", attempts.len());
-    assert!(counts.done > 0 && counts.unknown_and_not > 0 && counts.unknown_and_done > 0);
+    outcomes::what_a_write_claims_is_true_where_its_connection_is_cut_while_it_is_made(
+        &store, &proxy, &truth,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_connection_means_that_nothing_was_sent() {
     let (server, proxy) = server_and_proxy().await;
     let (store, truth) = (open_plain(&[proxy.addr()]).await, Truth::at(&server.endpoint()).await);
-    let mut attempts = Vec::new();
-    for step in Step::ALL {
-        attempts.push(Attempt::prepare(step, "refused", &truth).await);
-    }
-    proxy.refuse().await;
-    proxy.reset();
-    let error = store.get("x").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotReachable, "{error}");
-    let sent = proxy.bytes(Direction::ToServer);
-    let mut tried = Vec::new();
-    for attempt in attempts {
-        let attempt = attempt.run(&store).await;
-        let error = attempt.error().expect("nobody is there");
-        assert_eq!(error.kind(), ErrorKind::NotReachable, "{error}");
-        assert!(error.changed_nothing() && error.is_transient());
-        tried.push(attempt);
-    }
-    proxy.accept().await;
-    assert_eq!(proxy.bytes(Direction::ToServer), sent);
-    for attempt in tried {
-        attempt.judge(&truth).await;
-    }
+    outcomes::a_refused_connection_means_that_nothing_was_sent(&store, &proxy, &truth).await;
 }
 
 /// With TLS a server that takes the connection and says nothing is noticed before anything is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_timeout_before_there_is_a_connection_means_that_nothing_was_sent() {
-    let (_server, proxy) = server_and_proxy().await;
-    proxy.set_both(Flow::Stall);
-    let tls = |config: &mut Config| {
-        let ca = PemSource::Bytes(Authority::new().pem().into());
-        let mut tls = TlsConfig::default();
-        tls.ca = Some(ca);
-        config.tls = Some(tls);
-        config.lazy = true;
-        config.operation_timeout = Duration::from_millis(500);
-    };
-    let store = open(&[proxy.addr()], tls).await;
-    let (late, ephemeral) = (ErrorKind::Timeout, Lifetime::Ephemeral.into());
-    let key = integration_tests::key("k");
-    for error in [
-        store.put("k", "v").await.unwrap_err(),
-        store.put_opts(&key, "v".into(), ephemeral).await.unwrap_err(),
-        store.delete("k").await.unwrap_err(),
-    ] {
-        assert_eq!(error.kind(), late, "{error}");
-        assert!(error.changed_nothing());
-    }
-    assert!(proxy.accepted() > 0);
-    assert_eq!(proxy.bytes(Direction::ToServer), 0);
+    outcomes::a_timeout_before_there_is_a_connection_means_that_nothing_was_sent::<Plain>().await;
 }

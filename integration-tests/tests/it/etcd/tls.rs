@@ -1,315 +1,34 @@
 //! TLS: what has to be given, and what is said where something is wrong.
 
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use libkv_core::{
-    ClientIdentity, Config, Credentials, Error, ErrorKind, Host, PemSource, Store, StoreExt,
-    TlsConfig, WatchTarget,
-};
-use libkv_etcd::{EtcdConfig, EtcdStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::OnceCell;
-
-use super::{config, open_url};
-use crate::harness::certificates::{Authority, Issued};
-use crate::harness::etcd::{self, Options, Server, Tls};
-use crate::harness::proxy::Proxy;
-
-/// The name in the certificate of the server that wants certificates of its clients; nobody can
-/// connect to it.
-const NAME: &str = "etcd.test";
-
-/// The servers of these tests, of one authority.
-struct Servers {
-    authority: Authority,
-    /// It is who its address says.
-    open: Server,
-    /// It has another name, and asks who its clients are.
-    mutual: Server,
-    /// Its certificate's time is over.
-    expired: Server,
-}
-
-async fn servers() -> &'static Servers {
-    static SERVERS: OnceCell<Servers> = OnceCell::const_new();
-    let starting = || async {
-        let authority = Authority::new();
-        let start = |server: Issued, client_certificates: bool| {
-            let tls = Tls { authority: authority.pem(), server, client_certificates };
-            Server::start(Options::default().with_tls(tls))
-        };
-        let here = ["localhost", "127.0.0.1"];
-        let (open, mutual, expired) = tokio::join!(
-            start(authority.issue("open", &here), false),
-            start(authority.issue("mutual", &["localhost", NAME]), true),
-            start(authority.issue_expired("expired", &here), false),
-        );
-        Servers { authority, open, mutual, expired }
-    };
-    SERVERS.get_or_init(starting).await
-}
-
-fn pem(text: String) -> PemSource {
-    PemSource::Bytes(Bytes::from(text))
-}
-
-fn identity(issued: Issued) -> ClientIdentity {
-    ClientIdentity::new(pem(issued.certificate), pem(issued.key))
-}
-
-impl Servers {
-    /// Trusts the servers' authority.
-    fn trusting(&self) -> TlsConfig {
-        TlsConfig::default().with_ca(pem(self.authority.pem()))
-    }
-
-    /// A certificate that the servers take.
-    fn client(&self) -> ClientIdentity {
-        identity(self.authority.issue("a client", &[]))
-    }
-}
-
-fn with_tls(endpoint: String, tls: impl Into<Option<TlsConfig>>) -> EtcdConfig {
-    let config = config(&[endpoint]);
-    match tls.into() {
-        Some(tls) => {
-            let common = config.common.clone().with_tls(tls);
-            config.with_common(common)
-        }
-        None => config,
-    }
-}
-
-/// Shows that a store works with all its connections: calls, listings, leases and watches.
-async fn works(store: &EtcdStore) {
-    let key = format!("t{:016x}", fastrand::u64(..));
-    store.put(&key, "1").await.unwrap();
-    assert_eq!(store.get(&key).await.unwrap().value, "1");
-    let guard = store.new_lock(&key, Default::default()).unwrap().lock().await.unwrap();
-    guard.unlock().await.unwrap();
-    assert_eq!(store.list(&key).await.unwrap(), []);
-    store.delete_tree(&key).await.unwrap();
-}
+use super::Plain;
+use crate::servers::tls;
 
 #[tokio::test]
 async fn the_authority_alone_is_enough() {
-    let servers = servers().await;
-    let endpoint = servers.open.endpoint();
-    let store = EtcdStore::open(with_tls(endpoint.clone(), servers.trusting())).await.unwrap();
-    works(&store).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("the ca.pem");
-    std::fs::write(&file, servers.authority.pem()).unwrap();
-    let path = file.to_str().unwrap().replace(' ', "%20");
-    works(&open_url(&format!("etcds://{endpoint}?ca={path}")).await.unwrap()).await;
-    // Without it the usual authorities are asked, who do not know this one.
-    let error = open_url(&format!("etcds://{endpoint}")).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::NotReachable | ErrorKind::InvalidConfig), "{error}");
-    assert!(!error.is_transient(), "{error}");
+    tls::the_authority_alone_is_enough::<Plain>().await;
 }
 
 #[tokio::test]
 async fn a_certificate_and_a_name_are_given_each_on_its_own() {
-    let servers = servers().await;
-    let endpoint = servers.mutual.endpoint();
-    let tls = servers.trusting().with_client(servers.client()).with_server_name(NAME);
-    works(&EtcdStore::open(with_tls(endpoint.clone(), tls)).await.unwrap()).await;
-
-    let folder = tempfile::tempdir().unwrap();
-    let issued = servers.authority.issue("a client", &[]);
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let (ca, cert) = (file("ca.pem", &servers.authority.pem()), file("c.pem", &issued.certificate));
-    let key = file("c.key", &issued.key);
-    let url = format!("etcds://{endpoint}?ca={ca}&cert={cert}&key={key}&server_name={NAME}");
-    works(&open_url(&url).await.unwrap()).await;
-    // The name by which it knows itself is not the address, so the certificate alone is no use
-    // without it; and a server that asks for none does not mind being shown one.
-    let tls = servers.trusting().with_client(servers.client());
-    works(&EtcdStore::open(with_tls(servers.open.endpoint(), tls)).await.unwrap()).await;
-    let tls = servers.trusting().with_server_name("localhost");
-    works(&EtcdStore::open(with_tls(servers.open.endpoint(), tls)).await.unwrap()).await;
+    tls::a_certificate_and_a_name_are_given_each_on_its_own::<Plain>().await;
 }
 
 #[tokio::test]
 async fn half_a_pair_and_what_is_no_certificate_are_refused_before_connecting() {
-    let servers = servers().await;
-    let proxy = Proxy::start(servers.open.endpoint()).await;
-    let folder = tempfile::tempdir().unwrap();
-    let ca = folder.path().join("ca.pem");
-    std::fs::write(&ca, servers.authority.pem()).unwrap();
-    let (no_pem, absent) = (folder.path().join("no.pem"), folder.path().join("absent.pem"));
-    std::fs::write(&no_pem, "not a certificate").unwrap();
-    let at = proxy.addr();
-    let (ca, no_pem, absent) = (ca.display(), no_pem.display(), absent.display());
-    for (url, expected) in [
-        (format!("etcds://{at}?ca={ca}&cert={ca}"), "cert without key"),
-        (format!("etcds://{at}?ca={ca}&key={ca}"), "key without cert"),
-        (format!("etcds://{at}?ca={no_pem}"), "no.pem"),
-        (format!("etcds://{at}?ca={absent}"), "absent.pem"),
-        (format!("etcd://{at}?ca={ca}"), "need TLS"),
-        (format!("etcd://{at}?server_name=x"), "need TLS"),
-    ] {
-        let error = open_url(&url).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}: {error}");
-        assert!(error.to_string().contains(expected), "{url}: {error}");
-    }
-    // A certificate where the key should be.
-    let text = || pem(servers.authority.issue("x", &[]).certificate);
-    let tls = servers.trusting().with_client(ClientIdentity::new(text(), text()));
-    let error = EtcdStore::open(with_tls(at, tls)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
-    assert_eq!(proxy.accepted(), 0);
+    tls::half_a_pair_and_what_is_no_certificate_are_refused_before_connecting::<Plain>().await;
 }
 
-/// How many connections an attempt may cost that cannot succeed.
-const FEW: u64 = 3;
-/// How long it may take: well within the time in which it would be tried again.
-const SOON: Duration = Duration::from_secs(3);
-
-fn assert_lasting(what: &str, error: &Error) {
-    assert_eq!(error.kind(), ErrorKind::NotReachable, "{what}: {error}");
-    assert!(!error.is_transient(), "{what}: {error}");
-    assert!(error.changed_nothing(), "{what}: {error}");
-    let text = error.to_string();
-    assert!(text.contains("TLS"), "{what}: {text}");
-    let source = std::error::Error::source(error).expect("there is a cause");
-    assert!(!text.contains(&source.to_string()), "{what}: the text repeats its cause: {text}");
-}
-
-/// What is wrong is said at the opening, or by a lazy store at the call. It is not tried again: it
-/// would not help.
 #[tokio::test]
 async fn what_is_wrong_with_tls_is_said_at_once_and_not_tried_again() {
-    let servers = servers().await;
-    let stranger = Authority::new();
-    let (open, mutual) = (servers.open.endpoint(), servers.mutual.endpoint());
-    let named = || servers.trusting().with_server_name(NAME);
-    let expired = identity(servers.authority.issue_expired("a client", &[]));
-    let cases = [
-        ("another authority", &open, Some(TlsConfig::default().with_ca(pem(stranger.pem())))),
-        ("the certificate's name", &mutual, Some(servers.trusting().with_client(servers.client()))),
-        ("another name", &open, Some(named())),
-        ("an expired server", &servers.expired.endpoint(), Some(servers.trusting())),
-        ("no certificate", &mutual, Some(named())),
-        ("an expired client", &mutual, Some(named().with_client(expired))),
-        (
-            "a stranger's client",
-            &mutual,
-            Some(named().with_client(identity(stranger.issue("a client", &[])))),
-        ),
-    ];
-    for (what, endpoint, tls) in cases {
-        let proxy = Proxy::start(endpoint.clone()).await;
-        let config = with_tls(proxy.addr(), tls);
-        let begun = Instant::now();
-        let error = EtcdStore::open(config.clone()).await.expect_err(what);
-        assert_lasting(what, &error);
-        assert!(begun.elapsed() < SOON, "{what}: {:?}", begun.elapsed());
-        assert!(proxy.accepted() <= FEW, "{what}: {} connections", proxy.accepted());
-
-        let common = config.common.clone().with_lazy();
-        let lazy = EtcdStore::open(config.with_common(common)).await.expect(what);
-        let before = proxy.accepted();
-        let begun = Instant::now();
-        assert_lasting(what, &lazy.get("k").await.expect_err(what));
-        assert_lasting(what, &lazy.put("k", "1").await.expect_err(what));
-        assert_lasting(what, &lazy.list("k").await.expect_err(what));
-        let lock = lazy.new_lock("k", Default::default()).unwrap();
-        assert_lasting(what, &lock.lock().await.expect_err(what));
-        let mut watch =
-            lazy.watch_opts(&WatchTarget::Tree(integration_tests::key("k")), Default::default());
-        assert_lasting(what, &watch.next().await.expect("an item").expect_err(what));
-        assert!(watch.next().await.is_none(), "{what}");
-        assert!(begun.elapsed() < 5 * SOON, "{what}: {:?}", begun.elapsed());
-        let made = proxy.accepted() - before;
-        assert!(made <= 6 * FEW, "{what}: {made} connections");
-    }
+    tls::what_is_wrong_with_tls_is_said_at_once_and_not_tried_again::<Plain>().await;
 }
 
-/// A server that hangs up may be one that is about to be there, so these are no lasting errors. They
-/// name what is likely, and cost a few connections.
 #[tokio::test]
 async fn who_speaks_tls_and_who_does_not_is_told_apart() {
-    let servers = servers().await;
-    let cases = [
-        (etcd::shared().await.endpoint(), Some(servers.trusting()), "whether the port speaks TLS"),
-        (servers.open.endpoint(), None, "if the server speaks TLS, write etcds://"),
-    ];
-    for (endpoint, tls, advice) in cases {
-        let proxy = Proxy::start(endpoint).await;
-        let config = with_tls(proxy.addr(), tls);
-        let begun = Instant::now();
-        let error = EtcdStore::open(config.clone()).await.expect_err(advice);
-        assert_eq!(error.kind(), ErrorKind::NotReachable, "{error}");
-        assert!(error.to_string().contains(advice), "{error}");
-        assert!(begun.elapsed() < SOON, "{advice}: {:?}", begun.elapsed());
-        assert!(proxy.accepted() <= FEW, "{advice}: {} connections", proxy.accepted());
-
-        let common = config.common.clone().with_lazy();
-        let lazy = EtcdStore::open(config.with_common(common)).await.expect(advice);
-        let before = proxy.accepted();
-        let errors = [
-            lazy.get("k").await.unwrap_err(),
-            lazy.list("k").await.unwrap_err(),
-            lazy.put("k", "1").await.unwrap_err(),
-        ];
-        for error in errors {
-            assert_eq!(error.kind(), ErrorKind::NotReachable, "{error}");
-            assert!(error.to_string().contains(advice), "{error}");
-        }
-        let made = proxy.accepted() - before;
-        assert!(made <= 3 * FEW, "{advice}: {made} connections");
-    }
+    tls::who_speaks_tls_and_who_does_not_is_told_apart::<Plain>().await;
 }
 
-/// A client of TLS does not speak plain text, whatever it is answered, and its password stays here.
 #[tokio::test]
 async fn tls_is_never_given_up_for_plain_text() {
-    const HANDSHAKE: u8 = 0x16;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let heard = tokio::spawn(async move {
-        let answers: [&[u8]; 4] =
-            [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x04", b"\x15"];
-        let mut heard = Vec::new();
-        for answer in answers.iter().cycle() {
-            let accepted = tokio::time::timeout(Duration::from_secs(1), listener.accept()).await;
-            let Ok(accepted) = accepted else {
-                break;
-            };
-            let (mut stream, _) = accepted.unwrap();
-            let mut bytes = vec![0; 4096];
-            let length = stream.read(&mut bytes).await.unwrap();
-            bytes.truncate(length);
-            stream.write_all(answer).await.unwrap();
-            stream.shutdown().await.unwrap();
-            stream.read_to_end(&mut bytes).await.unwrap_or_default();
-            heard.push(bytes);
-        }
-        heard
-    });
-    let password = "a password in the clear";
-    let common = Config::default()
-        .with_tls(TlsConfig::default().with_ca(pem(Authority::new().pem())))
-        .with_credentials(Credentials::new("ann", password))
-        .with_lazy();
-    let host = Host::new("127.0.0.1", Some(addr.port()));
-    let store = EtcdStore::open(EtcdConfig::new([host]).with_common(common)).await.unwrap();
-    for _ in 0..4 {
-        let error = store.put("k", "1").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotReachable, "{error}");
-    }
-    let heard = heard.await.unwrap();
-    assert!(heard.len() >= 4, "{} connections", heard.len());
-    for bytes in heard {
-        assert_eq!(bytes.first(), Some(&HANDSHAKE), "{bytes:?}");
-        let said = String::from_utf8_lossy(&bytes);
-        assert!(!said.contains(password) && !said.contains("PRI * HTTP"), "{said}");
-    }
+    tls::tls_is_never_given_up_for_plain_text::<Plain>("ann").await;
 }

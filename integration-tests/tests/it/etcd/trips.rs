@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use libkv_core::{
     DeleteOptions, Expect, Lifetime, LockOptions, Store, StoreExt, Txn, WriteOptions,
 };
@@ -11,7 +10,8 @@ use libkv_etcd::EtcdStore;
 
 use super::config;
 use crate::harness::etcd::{Options, Server};
-use crate::harness::proxy::{Direction, Proxy};
+use crate::harness::proxy::Proxy;
+use crate::servers::trips;
 use integration_tests::key;
 
 /// How many calls of each method the server has ended, of those that are a request and an answer,
@@ -147,23 +147,8 @@ async fn a_transaction_is_one_exchange() {
 
 #[tokio::test]
 async fn exists_moves_no_value() {
-    const LARGE: u64 = 1 << 20;
-    const SMALL: u64 = 4 << 10;
     let server = Server::start(Options::default()).await;
     let proxy = Proxy::start(server.endpoint()).await;
     let store = EtcdStore::open(config(&[proxy.addr()])).await.unwrap();
-    store.put("large", Bytes::from(vec![0x5a; 1 << 20])).await.unwrap();
-    // Whatever is on its way has come once the next answer is there.
-    store.get("absent").await.unwrap_err();
-    let before = proxy.bytes(Direction::ToClient);
-    assert!(store.exists("large").await.unwrap());
-    store.get("absent").await.unwrap_err();
-    let moved = proxy.bytes(Direction::ToClient) - before;
-    assert!(moved < SMALL, "exists moved {moved} bytes");
-
-    let before = proxy.bytes(Direction::ToClient);
-    assert_eq!(store.get("large").await.unwrap().value.len(), 1 << 20);
-    store.get("absent").await.unwrap_err();
-    let moved = proxy.bytes(Direction::ToClient) - before;
-    assert!(moved >= LARGE, "get moved {moved} bytes only");
+    trips::exists_moves_no_value(&store, &proxy).await;
 }

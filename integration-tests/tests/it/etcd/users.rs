@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use integration_tests::{Watcher, key};
-use libkv_core::{
-    Credentials, DeleteOptions, Error, ErrorKind, Key, Lifetime, LockOptions, Result, Store,
-    StoreExt, Txn, UpdateOptions, WatchTarget, WriteOptions,
-};
+use libkv_core::{Credentials, Key, LockOptions, Result, Store, StoreExt, Txn};
 use libkv_etcd::EtcdStore;
 use tokio::sync::OnceCell;
 
@@ -14,6 +11,9 @@ use super::config;
 use super::etcdctl::{Etcdctl, PATIENCE};
 use crate::harness::etcd::{self, Options, Server};
 use crate::harness::proxy::Proxy;
+use crate::servers::rights::{
+    CALLS, assert_all_denied, assert_denied, assert_ends_denied, everything_is_allowed,
+};
 
 const ROOT: &str = "root:the root's";
 
@@ -68,43 +68,6 @@ pub(super) async fn open(
     EtcdStore::open(configured(endpoint, user, password, top)).await
 }
 
-fn assert_denied(what: &str, error: &Error) {
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{what}: {error}");
-    assert!(!error.is_transient() && error.changed_nothing(), "{what}: {error}");
-    let source = std::error::Error::source(error).expect("there is a cause").to_string();
-    assert!(!error.to_string().contains(&source), "{what}: the text repeats its cause: {error}");
-}
-
-/// Every call is denied, and a watch ends with that as its only item.
-async fn assert_all_denied(what: &str, store: &EtcdStore) {
-    assert_denied(what, &store.get("a").await.expect_err(what));
-    assert_denied(what, &store.exists("a").await.expect_err(what));
-    assert_denied(what, &store.put("a", "1").await.expect_err(what));
-    assert_denied(what, &store.atomic_put("new", "1", None).await.expect_err(what));
-    assert_denied(what, &store.delete("a").await.expect_err(what));
-    assert_denied(what, &store.list("d").await.expect_err(what));
-    assert_denied(what, &store.list(Key::root()).await.expect_err(what));
-    assert_denied(what, &store.delete_tree("d").await.expect_err(what));
-    assert_denied(what, &store.delete_tree(Key::root()).await.expect_err(what));
-    let txn = Txn::new().require_exists("a").and_then(|txn| txn.put("a", "1")?.delete("d/b"));
-    assert_denied(what, &store.txn(txn.unwrap()).await.expect_err(what));
-    let updated = store.update("a", UpdateOptions::default(), |_| "1").await;
-    assert_denied(what, &updated.expect_err(what));
-    for lifetime in [Lifetime::Ephemeral, Lifetime::Ttl(Duration::from_secs(60))] {
-        let put = store.put_opts(&key("a"), "1".into(), WriteOptions::from(lifetime)).await;
-        assert_denied(what, &put.expect_err(what));
-    }
-    let lock = store.new_lock("a", LockOptions::default().with_value("1")).unwrap();
-    assert_denied(what, &lock.lock().await.expect_err(what));
-    assert_denied(what, &lock.try_lock().await.expect_err(what));
-    for target in [WatchTarget::Key(key("a")), WatchTarget::Tree(Key::root())] {
-        let mut watch = Watcher::new(store.watch_opts(&target, Default::default()), PATIENCE);
-        let first = watch.item().await.expect("an item");
-        assert_denied(what, &first.expect_err(what));
-        assert!(watch.item().await.is_none(), "{what}: it goes on after its error");
-    }
-}
-
 #[tokio::test]
 async fn a_wrong_password_is_denied_at_once_and_not_tried_again() {
     let server = server().await;
@@ -129,9 +92,6 @@ async fn a_wrong_password_is_denied_at_once_and_not_tried_again() {
     }
     assert_eq!(root(server).below("ann/").await, []);
 }
-
-/// How many calls [`assert_all_denied`] makes.
-const CALLS: u64 = 17;
 
 #[tokio::test]
 async fn without_a_user_a_server_with_users_denies_every_call() {
@@ -194,46 +154,8 @@ async fn a_role_for_the_roots_prefix_is_enough_for_everything_inside() {
     let server = server().await;
     make_user(server, "carl", "secret", &["carl/"]).await;
     let store = open(server.endpoint(), "carl", "secret", "carl").await.unwrap();
-    let mut tree = Watcher::new(store.watch_tree(Key::root()).unwrap(), PATIENCE);
-    let mut one = Watcher::new(store.watch("d/a").unwrap(), PATIENCE);
-    tree.until_synced().await;
-    one.until_synced().await;
-
-    store.put("d/a", "1").await.unwrap();
-    let pair = store.get("d/a").await.unwrap();
-    assert!(store.exists("d/a").await.unwrap());
-    let pair = store.atomic_put("d/a", "2", Some(&pair)).await.unwrap();
-    let txn = Txn::new().require_version("d/a", pair.version).unwrap();
-    store.txn(txn.put("d/a", "3").unwrap().put("d/b", "1").unwrap()).await.unwrap();
-    assert_eq!(store.list("d").await.unwrap().len(), 2);
-    for lifetime in [Lifetime::Ephemeral, Lifetime::Ttl(Duration::from_secs(60))] {
-        store.put_opts(&key("d/c"), "1".into(), WriteOptions::from(lifetime)).await.unwrap();
-    }
-    store.update("d/c", UpdateOptions::default(), |_| "2").await.unwrap();
-
-    let options = LockOptions::default().with_value("me").with_ttl(Duration::from_secs(60));
-    let lock = store.new_lock("lock", options).unwrap();
-    let guard = lock.lock().await.unwrap();
-    let fenced = WriteOptions::default().with_fence(guard.fence());
-    store.put_opts(&key("d/d"), "1".into(), fenced).await.unwrap();
-    let second = tokio::spawn({
-        let lock = store.new_lock("lock", LockOptions::default()).unwrap();
-        async move { lock.lock().await }
-    });
-    root(server).wait_for(2, "carl/lock/").await;
-    guard.unlock().await.unwrap();
-    let second = tokio::time::timeout(PATIENCE, second).await.unwrap().unwrap().unwrap();
-    second.unlock().await.unwrap();
-
-    tree.until(|state| state.len() == 4 && !state.contains_key("lock")).await;
-    one.until(|state| state.get("d/a").is_some_and(|pair| pair.value == "3")).await;
-    store.delete_opts(&key("d/b"), DeleteOptions::default()).await.unwrap();
-    store.delete_tree("d").await.unwrap();
-    store.put("last", "1").await.unwrap();
-    store.delete_tree(Key::root()).await.unwrap();
-    tree.until(|state| state.is_empty()).await;
-    one.until(|state| state.is_empty()).await;
-    store.close().await.unwrap();
+    let waits = async || drop(root(server).wait_for(2, "carl/lock/").await);
+    everything_is_allowed(&store, waits).await;
     assert_eq!(root(server).below("carl/").await, []);
 }
 
@@ -360,9 +282,7 @@ async fn losing_the_right_to_read_is_never_a_deletion() {
     root.delete("eve/a").await;
     for (what, watch) in [("tree", &mut tree), ("one", &mut one), ("lost", &mut lost)] {
         // It may have been told before the reset came; a deletion never is.
-        let end = watch.item().await.expect("an item");
-        assert_denied(what, &end.expect_err(what));
-        assert!(watch.item().await.is_none(), "{what}: it goes on after its error");
+        assert_ends_denied(what, watch).await;
     }
     root.put("eve2/a", b"2").await;
     kept.until(|state| state.values().any(|pair| pair.value == "2")).await;

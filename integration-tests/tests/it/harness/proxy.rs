@@ -55,6 +55,8 @@ struct State {
     resets: watch::Sender<u64>,
     accepted: AtomicU64,
     bytes: [AtomicU64; 2],
+    /// What clients have sent, where that is wanted.
+    recorded: Mutex<Option<Vec<u8>>>,
 }
 
 impl Proxy {
@@ -67,6 +69,7 @@ impl Proxy {
             resets: watch::channel(0).0,
             accepted: AtomicU64::new(0),
             bytes: [AtomicU64::new(0), AtomicU64::new(0)],
+            recorded: Mutex::default(),
         });
         let (wanted, wanted_there) = watch::channel(true);
         let (listening_there, listening) = watch::channel(true);
@@ -123,6 +126,16 @@ impl Proxy {
         self.state.cuts.lock().unwrap()[direction as usize] = Some(bytes);
     }
 
+    /// Keeps what clients send from now on, also what is not passed on.
+    pub(crate) fn record(&self) {
+        *self.state.recorded.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// What clients have sent since it was recorded. Each piece of a connection is there as a whole.
+    pub(crate) fn recorded(&self) -> Vec<u8> {
+        self.state.recorded.lock().unwrap().clone().unwrap_or_default()
+    }
+
     /// Sends new connections to another server.
     pub(crate) fn set_target(&self, target: impl Into<String>) {
         *self.state.target.lock().unwrap() = target.into();
@@ -142,6 +155,14 @@ impl Proxy {
 impl State {
     fn reset(&self) {
         self.resets.send_modify(|count| *count += 1);
+    }
+
+    fn note(&self, direction: Direction, piece: &[u8]) {
+        if direction == Direction::ToServer
+            && let Some(recorded) = self.recorded.lock().unwrap().as_mut()
+        {
+            recorded.extend_from_slice(piece);
+        }
     }
 
     /// Says how many of so many bytes may pass, and whether that is the cut.

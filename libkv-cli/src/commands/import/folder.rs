@@ -38,6 +38,9 @@ fn read_below(folder: &Path, below: &Path, plan: &mut Plan) {
             Ok(Found::Value { key, value }) => {
                 plan.add(path.display().to_string(), &key, value, None);
             }
+            Ok(Found::NoText) => {
+                plan.no_key(path.display().to_string(), "its name is not UTF-8");
+            }
             Err(reason) => plan.problem(path.display().to_string(), reason),
         }
     }
@@ -46,6 +49,7 @@ fn read_below(folder: &Path, below: &Path, plan: &mut Plan) {
 enum Found {
     Folder,
     Value { key: String, value: Bytes },
+    NoText,
 }
 
 fn read_one(folder: &Path, path: &Path) -> Result<Found, String> {
@@ -62,7 +66,7 @@ fn read_one(folder: &Path, path: &Path) -> Result<Found, String> {
     if !kind.is_file() {
         return Err("is no regular file".to_owned());
     }
-    let key = path.to_str().ok_or_else(|| "its name is not UTF-8".to_owned())?.to_owned();
+    let Some(key) = path.to_str().map(str::to_owned) else { return Ok(Found::NoText) };
     let value = fs::read(&here).map_err(unreadable)?.into();
     Ok(Found::Value { key, value })
 }

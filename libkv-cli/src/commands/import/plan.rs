@@ -19,9 +19,12 @@ pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
     places: HashMap<Key, usize>,
     problems: Vec<String>,
-    /// Entries that stand for a folder, which no store of ours keeps.
-    pub(super) folders: usize,
-    /// Entries with a number of Consul's, which is not kept.
+    /// Whether names that are no keys are left out, and are no problems.
+    skip_foreign: bool,
+    foreign: usize,
+    /// Entries that are locks of Consul's, which are no data.
+    pub(super) locks: usize,
+    /// Entries with flags, which are not kept.
     pub(super) flags: usize,
 }
 
@@ -35,9 +38,10 @@ pub(super) struct Entry {
 }
 
 impl Plan {
-    pub(super) fn new(dir: Key, source: String) -> Self {
+    pub(super) fn new(dir: Key, source: String, skip_foreign: bool) -> Self {
         let (entries, places, problems) = Default::default();
-        Self { dir, source, entries, places, problems, folders: 0, flags: 0 }
+        let (foreign, locks, flags) = Default::default();
+        Self { dir, source, entries, places, problems, skip_foreign, foreign, locks, flags }
     }
 
     pub(super) fn dir(&self) -> &Key {
@@ -48,7 +52,7 @@ impl Plan {
     pub(super) fn add(&mut self, place: String, key: &str, value: Bytes, ttl: Option<Duration>) {
         let key = match self.key(key) {
             Ok(key) => key,
-            Err(reason) => return self.problem(place, reason),
+            Err(reason) => return self.no_key(place, reason),
         };
         if let Some(earlier) = self.entry(&key) {
             let reason = format!("the key {key} was there already, in {}", earlier.place);
@@ -60,6 +64,14 @@ impl Plan {
 
     pub(super) fn entry(&self, key: &Key) -> Option<&Entry> {
         self.places.get(key).and_then(|place| self.entries.get(*place))
+    }
+
+    /// Leaves out a name that is no key, or takes it as a problem.
+    pub(super) fn no_key(&mut self, place: String, reason: impl Into<String>) {
+        self.foreign += 1;
+        if !self.skip_foreign {
+            self.problem(place, reason);
+        }
     }
 
     pub(super) fn problem(&mut self, place: String, reason: impl Into<String>) {
@@ -96,16 +108,11 @@ impl Plan {
     /// Ends the import where anything is wrong, with all that is.
     pub(super) fn refuse_if_wrong(&self) -> Outcome<()> {
         let count = self.problems.len();
-        match self.problems.as_slice() {
-            [] => Ok(()),
+        let what = match self.problems.as_slice() {
+            [] => return Ok(()),
             // A folder that cannot be read is both.
-            [problem] if problem.starts_with(&self.source) => {
-                Err(Failure::failed(format!("import of {problem}; nothing was written")))
-            }
-            [problem] => Err(Failure::failed(format!(
-                "import of {}: {problem}; nothing was written",
-                self.source
-            ))),
+            [problem] if problem.starts_with(&self.source) => problem.clone(),
+            [problem] => format!("{}: {problem}", self.source),
             problems => {
                 for problem in &problems[..count.min(SHOWN)] {
                     say(crate::failure::one_line(problem));
@@ -113,18 +120,24 @@ impl Plan {
                 if count > SHOWN {
                     say(format_args!("and {} more", count - SHOWN));
                 }
-                Err(Failure::failed(format!(
-                    "import of {}: {count} problems; nothing was written",
-                    self.source
-                )))
+                format!("{}: {count} problems", self.source)
             }
-        }
+        };
+        let it = if count == 1 { "it" } else { "them" };
+        let or = match self.foreign {
+            0 => "",
+            _ => ", or leave out what is no key with --skip-foreign",
+        };
+        Err(Failure::failed(format!(
+            "import of {what}; nothing was written; mend {it} and import again{or}"
+        )))
     }
 
     /// Says what will not be there as it was.
     pub(super) fn tell(&self, app: &App) {
         for (count, what) in [
-            (self.folders, "empty entries that stand for a folder, left out"),
+            (self.foreign, "names that are no keys, left out"),
+            (self.locks, "locks, left out"),
             (self.flags, "entries whose flags are not kept"),
         ] {
             if count > 0 {

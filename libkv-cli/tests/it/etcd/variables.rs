@@ -1,13 +1,13 @@
-use super::Place;
+use super::place;
 use crate::harness::certificates::Authority;
 use crate::harness::etcd::{Options, Server, Tls};
 use crate::home::Home;
 
 #[tokio::test]
 async fn the_endpoints_of_etcdctl_are_taken_where_the_url_has_none() {
-    let place = Place::new().await;
+    let place = place().await;
     place.home.ok(&["put", "k", "1"]);
-    let endpoint = place.server.endpoint();
+    let endpoint = place.endpoint();
     let (bare, with_scheme) = (endpoint.clone(), format!("http://{endpoint}"));
     let several = format!("http://127.0.0.1:1,http://{endpoint}");
     let key = place.name("k");

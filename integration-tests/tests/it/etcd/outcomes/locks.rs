@@ -1,110 +1,20 @@
 //! Locks that are cut off while they are taken or given back leave nothing behind.
 
-use std::time::Duration;
-
-use libkv_core::{ErrorKind, LockOptions, StoreExt};
-use libkv_etcd::EtcdStore;
-
-use super::super::disturbed::{Truth, open_plain, server_and_proxy, until};
-use super::NEVER;
-use crate::harness::proxy::{Direction, Proxy};
-
-/// No lock goes by itself as long as the test runs.
-fn options() -> LockOptions {
-    LockOptions::default().with_ttl(Duration::from_secs(600)).with_value("holder")
-}
-
-/// A handle whose connections are there. It is kept, since its end would tidy up.
-async fn connect(proxy: &Proxy, handles: &mut Vec<EtcdStore>) -> EtcdStore {
-    let store = open_plain(&[proxy.addr()]).await;
-    let guard = store.new_lock("warm", options()).unwrap().lock().await.unwrap();
-    guard.unlock().await.unwrap();
-    handles.push(store.clone());
-    store
-}
-
-async fn assert_gone(truth: &Truth, name: &str) {
-    until("the lock leaves nothing behind", async || truth.below(name).await.is_empty()).await;
-}
+use super::super::Plain;
+use super::super::disturbed::{Truth, server_and_proxy};
+use crate::servers::outcomes::locks;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_is_cut_while_it_is_taken_is_held_or_leaves_nothing() {
     let (server, proxy) = server_and_proxy().await;
-    let (truth, mut handles) = (Truth::at(&server.endpoint()).await, Vec::new());
-    let (mut held, mut failed) = (0, Vec::new());
-    for direction in Direction::BOTH {
-        let store = connect(&proxy, &mut handles).await;
-        let before = proxy.bytes(direction);
-        let guard = store.new_lock("measured", options()).unwrap().lock().await.unwrap();
-        let length = proxy.bytes(direction) - before;
-        guard.unlock().await.unwrap();
-        for bytes in (1..length + length / 4).step_by(usize::try_from(length / 40).unwrap()) {
-            let name = format!("taken/{direction:?}/{bytes}");
-            let store = connect(&proxy, &mut handles).await;
-            let lock = store.new_lock(&*name, options()).unwrap();
-            proxy.cut_after(direction, bytes);
-            let taken = lock.lock().await;
-            proxy.cut_after(direction, NEVER);
-            match taken {
-                Ok(guard) => {
-                    let nodes = truth.below(&format!("{name}/")).await;
-                    let [node] = nodes.as_slice() else { panic!("{name}: {nodes:?}") };
-                    assert_eq!(node.create_revision.unsigned_abs(), guard.token().get(), "{name}");
-                    assert_eq!(truth.get(&name).await.unwrap().value, b"holder", "{name}");
-                    assert!(guard.is_held(), "{name}");
-                    guard.unlock().await.unwrap();
-                    assert!(truth.below(&name).await.is_empty(), "{name}");
-                    held += 1;
-                }
-                Err(error) => {
-                    let kinds = [ErrorKind::Timeout, ErrorKind::NotReachable];
-                    assert!(kinds.contains(&error.kind()), "{name}: {error}");
-                    failed.push(name);
-                }
-            }
-        }
-    }
-    for name in &failed {
-        assert_gone(&truth, name).await;
-    }
-    println!("{held} locks were held, {} not", failed.len());
-    assert!(held > 10 && failed.len() > 10);
+    let truth = Truth::at(&server.endpoint()).await;
+    locks::a_lock_that_is_cut_while_it_is_taken_is_held_or_leaves_nothing::<Plain>(&proxy, &truth)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_is_cut_while_it_is_given_back_is_given_back() {
     let (server, proxy) = server_and_proxy().await;
-    let (truth, mut handles) = (Truth::at(&server.endpoint()).await, Vec::new());
-    let (mut given, mut failed) = (0, Vec::new());
-    for direction in Direction::BOTH {
-        let store = connect(&proxy, &mut handles).await;
-        let guard = store.new_lock("measured", options()).unwrap().lock().await.unwrap();
-        let before = proxy.bytes(direction);
-        guard.unlock().await.unwrap();
-        let length = proxy.bytes(direction) - before;
-        for bytes in (1..length + length / 4).step_by(usize::try_from(length / 40).unwrap()) {
-            let name = format!("given/{direction:?}/{bytes}");
-            let store = connect(&proxy, &mut handles).await;
-            let guard = store.new_lock(&*name, options()).unwrap().lock().await.unwrap();
-            proxy.cut_after(direction, bytes);
-            let left = guard.unlock().await;
-            proxy.cut_after(direction, NEVER);
-            match left {
-                Ok(()) => {
-                    assert!(truth.below(&name).await.is_empty(), "{name}");
-                    given += 1;
-                }
-                // It was not lost, whatever became of the answer.
-                Err(error) => {
-                    assert_ne!(error.kind(), ErrorKind::LockLost, "{name}: {error}");
-                    failed.push(name);
-                }
-            }
-        }
-    }
-    for name in &failed {
-        assert_gone(&truth, name).await;
-    }
-    println!("{given} locks were given back at once, {} later", failed.len());
-    assert!(given > 5 && failed.len() > 10);
+    let truth = Truth::at(&server.endpoint()).await;
+    locks::a_lock_that_is_cut_while_it_is_given_back_is_given_back::<Plain>(&proxy, &truth).await;
 }

@@ -72,6 +72,7 @@ async fn pump(
             }
             read = from.read(&mut piece), if flow != Flow::Stall && !ended && waiting.len() < PIECES => {
                 let read = read?;
+                state.note(direction, &piece[..read]);
                 let delay = if let Flow::Delay(delay) = flow { delay } else { Duration::ZERO };
                 let last = waiting.back().map(|(due, _)| *due);
                 // A delay that was shortened must not change the order.
@@ -95,8 +96,9 @@ async fn pass(
         return to.shutdown().await;
     }
     let (allowed, cut) = state.allow(direction, piece.len());
-    to.write_all(&piece[..allowed]).await?;
+    // Whoever has got them finds them counted.
     state.bytes[direction as usize].fetch_add(allowed as u64, Ordering::SeqCst);
+    to.write_all(&piece[..allowed]).await?;
     if cut {
         state.reset();
         return Err(Error::from(ErrorKind::ConnectionReset));

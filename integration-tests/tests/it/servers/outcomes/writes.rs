@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use integration_tests::key;
 use libkv_core::{Error, Expect, Lifetime, Result, Store, StoreExt, Txn, Version, WriteOptions};
-use libkv_etcd::EtcdStore;
 
-use super::super::disturbed::Truth;
+use super::Truth;
 
 /// A kind of write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Put,
     Create,
     Replace,
@@ -48,10 +47,10 @@ impl Step {
 
 /// A write of a key of its own that was once put before, unless it is to be created.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     step: Step,
     name: String,
-    before: i64,
+    before: u64,
     /// What came of it, with the version that was claimed.
     claim: Option<Result<Option<Version>>>,
 }
@@ -86,7 +85,7 @@ impl Counts {
 
 impl Attempt {
     /// Has the server in the state that the write begins with.
-    pub(super) async fn prepare(step: Step, name: &str, truth: &Truth) -> Self {
+    pub(super) async fn prepare(step: Step, name: &str, truth: &impl Truth) -> Self {
         let name = format!("{step:?}/{name}");
         truth.delete(&name).await;
         truth.delete(&format!("{name}/second")).await;
@@ -97,14 +96,14 @@ impl Attempt {
         Self { step, name, before, claim: None }
     }
 
-    pub(super) async fn run(mut self, store: &EtcdStore) -> Self {
+    pub(super) async fn run(mut self, store: &dyn Store) -> Self {
         self.claim = Some(self.write(store).await);
         self
     }
 
-    async fn write(&self, store: &EtcdStore) -> Result<Option<Version>> {
+    async fn write(&self, store: &dyn Store) -> Result<Option<Version>> {
         let (key, value) = (key(&self.name), "after".into());
-        let version = Version::new(store.backend(), self.before.unsigned_abs());
+        let version = Version::new(store.backend(), self.before);
         let options: WriteOptions = match self.step {
             Step::Put => WriteOptions::default(),
             Step::Create => Expect::Absent.into(),
@@ -136,31 +135,30 @@ impl Attempt {
     }
 
     /// Compares what was claimed with what the server says.
-    pub(super) async fn judge(&self, truth: &Truth) -> Verdict {
+    pub(super) async fn judge(&self, truth: &impl Truth) -> Verdict {
         let (name, claim) = (&self.name, self.claim.as_ref().unwrap());
-        let found = truth.get(name).await;
-        let puts = i64::from(self.before > 0);
+        let found = truth.found(name).await;
+        let puts = u64::from(self.before > 0);
         let happened = match &found {
             None => self.step.deletes(),
-            Some(kv) => {
-                // The server counts the puts of a key.
-                assert!(kv.version <= puts + 1, "written twice: {self:?}");
-                kv.version == puts + 1
+            Some(found) => {
+                assert!(found.puts <= puts + 1, "written twice: {self:?}");
+                found.puts == puts + 1
             }
         };
         assert!(found.is_some() || self.before == 0 || happened, "it is gone: {self:?}");
         assert!(!(happened && found.is_some() && self.step.deletes()), "it was put: {self:?}");
         if self.step == Step::Txn {
-            let second = truth.get(&format!("{name}/second")).await;
-            let same = second.map(|kv| (kv.version, kv.mod_revision));
-            let whole = found.as_ref().filter(|_| happened).map(|kv| (1, kv.mod_revision));
+            let second = truth.found(&format!("{name}/second")).await;
+            let same = second.map(|second| (second.puts, second.index));
+            let whole = found.as_ref().filter(|_| happened).map(|found| (1, found.index));
             assert_eq!(same, whole, "half of it happened: {self:?}");
         }
         match claim {
             Ok(version) => {
                 assert!(happened, "it did not happen: {self:?}");
                 let index = version.map(|version| version.last_index());
-                let changed = found.map(|kv| kv.mod_revision.unsigned_abs());
+                let changed = found.map(|found| found.index);
                 assert_eq!(index, changed, "another version: {self:?}");
                 Verdict::Done
             }

@@ -1,12 +1,17 @@
 use super::Place;
 
 #[tokio::test]
-async fn every_other_verb_does_on_etcd_what_it_does_on_a_file() {
-    let place = Place::new().await;
+async fn every_other_verb_does_on_a_server_what_it_does_on_a_file() {
+    for place in Place::all().await {
+        every_other_verb(&place);
+    }
+}
+
+fn every_other_verb(place: &Place) {
     let home = &place.home;
     let first = home.ok(&["put", "app/name", "demo", "--create"]);
     let first = first.text().trim_end();
-    assert!(first.starts_with("etcd:"), "{first}");
+    assert!(first.starts_with(&format!("{}:", place.server.scheme())), "{first}");
     home.ok(&["put", "app/port/alt", "81"]);
     home.ok(&["put", "session", "x", "--ttl", "1h"]);
     home.ok(&["exists", "app/name"]);

@@ -3,13 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use etcd_client::{Client, LockOptions as ClientLock};
 use libkv_core::{Lock, LockOptions, StoreExt};
 use tokio::task::JoinSet;
 
-use super::SAME_TIME;
 use super::server::{SETTLED, Server};
-use super::sides::{Bare, ours};
+use super::{Bare, SAME_TIME, Subject, both};
 use crate::lab::{Done, Lab, Sample};
 use crate::sides::Ours;
 use crate::table::{Aim, Unit};
@@ -18,17 +16,11 @@ use crate::table::{Aim, Unit};
 const ALONE: usize = 100;
 const CONTENDERS: usize = 8;
 const CONTENDED: usize = 200;
-/// What our own locks have by themselves.
-const TTL_SECONDS: i64 = 15;
-/// The transaction that takes the lock and the one that gives it back.
-const FEWEST_ALONE: f64 = 2.0;
-/// Beside these, a look once the server watches who is in front, and one when they have gone.
-const FEWEST_CONTENDED: f64 = 4.0;
 /// What is done once and not for each lock, such as the grant of the lease that the first one has.
 const BEGINNING: Aim = Aim::Ratio(1.02);
 const HAND_OVER: Aim = Aim::Ours(2e-3);
 
-pub(crate) fn measure(lab: &mut Lab, server: &Server) -> Done {
+pub(super) fn measure<S: Subject>(lab: &mut Lab, server: &Server) -> Done {
     if !lab.wants_some_of("lock") && !lab.wants_some_of("calls of a lock") {
         return Ok(());
     }
@@ -37,13 +29,15 @@ pub(crate) fn measure(lab: &mut Lab, server: &Server) -> Done {
     let (ours, bare) = lab.run(async move {
         let (mut locks, mut clients) = (Vec::new(), Vec::new());
         for _ in 0..CONTENDERS {
-            locks.push(OurLock::new(ours(&address, "").await?)?);
-            clients.push(ServersLock(Bare::connect(&address, "").await?.client));
+            let (ours, bare) = both::<S>(&address, "").await?;
+            locks.push(OurLock::new(ours)?);
+            clients.push(bare.lock());
         }
         Ok((locks, clients))
     })?;
+    let (alone, contended) = S::LOCK_CALLS;
     lab.compare(
-        "lock and release, alone (server's lock call)",
+        &format!("lock and release, alone ({})", S::LOCKING),
         Unit::Seconds,
         SAME_TIME,
         |lab| turn(lab, ours[..1].to_vec(), ALONE),
@@ -54,21 +48,22 @@ pub(crate) fn measure(lab: &mut Lab, server: &Server) -> Done {
         Unit::Count,
         BEGINNING,
         |lab| calls(lab, server, ours[..1].to_vec(), ALONE),
-        |_| Ok(FEWEST_ALONE),
+        |_| Ok(alone),
     )?;
     lab.compare(
-        "lock and release, 8 contenders (server's call)",
+        &format!("lock and release, 8 contenders ({})", S::LOCKING),
         Unit::Seconds,
         HAND_OVER,
         |lab| turn(lab, ours.clone(), CONTENDED),
         |lab| turn(lab, bare.clone(), CONTENDED),
     )?;
+    let beside = if contended.is_some() { "minimum" } else { S::LOCKING };
     lab.compare(
-        "calls of a lock, 8 contenders (minimum)",
+        &format!("calls of a lock, 8 contenders ({beside})"),
         Unit::Count,
         BEGINNING,
         |lab| calls(lab, server, ours.clone(), CONTENDED),
-        |_| Ok(FEWEST_CONTENDED),
+        |lab| contended.map_or_else(|| calls(lab, server, bare.clone(), CONTENDED), Ok),
     )
 }
 
@@ -83,14 +78,14 @@ fn turn<L: Locked>(lab: &Lab, locks: Vec<L>, number: usize) -> Done<Sample> {
 }
 
 /// How many calls a round takes.
-fn calls(lab: &Lab, server: &Server, locks: Vec<OurLock>, number: usize) -> Done<f64> {
+fn calls<L: Locked>(lab: &Lab, server: &Server, locks: Vec<L>, number: usize) -> Done<f64> {
     let before = server.calls()?.answered;
     lab.run(rounds(locks, number))?;
     Ok((server.calls()?.answered - before) / number as f64)
 }
 
 /// A lock that can be taken and given back.
-trait Locked: Clone + Send + Sync + 'static {
+pub(crate) trait Locked: Clone + Send + Sync + 'static {
     /// Takes it, does something, and gives it back.
     fn round(&self, inside: impl Future<Output = Done> + Send)
     -> impl Future<Output = Done> + Send;
@@ -140,21 +135,5 @@ impl Locked for OurLock {
         let guard = self.0.lock().await?;
         inside.await?;
         Ok(guard.unlock().await?)
-    }
-}
-
-/// The server's own lock call, with a lease each.
-#[derive(Clone)]
-struct ServersLock(Client);
-
-impl Locked for ServersLock {
-    async fn round(&self, inside: impl Future<Output = Done> + Send) -> Done {
-        let (mut leases, mut locks) = (self.0.lease_client(), self.0.lock_client());
-        let lease = leases.grant(TTL_SECONDS, None).await?.id();
-        let lock = locks.lock("locked-bare", Some(ClientLock::new().with_lease(lease))).await?;
-        inside.await?;
-        locks.unlock(lock.key()).await?;
-        leases.revoke(lease).await?;
-        Ok(())
     }
 }
