@@ -797,4 +797,164 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         test: "a_backend_that_is_not_compiled_in_names_its_feature",
         numbers: &["9.7"],
     },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::healing::a_watch_goes_on_when_its_server_is_killed_and_comes_back",
+        numbers: &["6.8", "6.9", "6.12"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::healing::a_watch_goes_on_when_its_connection_is_cut_or_stands_still",
+        numbers: &["6.9", "6.12", "6.19"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::healing::a_watch_goes_on_when_leaders_change_and_members_go",
+        numbers: &["6.12", "9.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::healing::watches_come_back_with_pauses_that_differ",
+        numbers: &["6.15"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::failover::no_read_fails_while_one_member_is_down",
+        numbers: &["9.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::failover::a_paused_member_is_left_for_another",
+        numbers: &["9.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::failover::a_member_cut_off_from_the_others_is_left_for_one_that_is_not",
+        numbers: &["4.51", "9.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::failover::a_connection_that_is_silent_is_noticed",
+        numbers: &["6.12", "9.8"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::failover::changes_of_the_leader_lose_nothing_that_is_renewed",
+        numbers: &["7.20", "8.2"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::bounds::every_exchange_ends_in_time_when_nobody_answers",
+        numbers: &["4.63"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::bounds::a_listing_that_stands_still_part_way_ends_in_time",
+        numbers: &["4.63"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::bounds::taking_and_giving_back_a_lock_ends_in_time_when_nobody_answers",
+        numbers: &["4.63", "7.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::bounds::close_ends_in_time_when_nobody_answers",
+        numbers: &["4.64"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::holding::a_lock_behind_a_silent_connection_is_lost_before_it_is_given_away",
+        numbers: &["7.19"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::holding::a_lock_whose_renewals_are_not_confirmed_is_lost_before_it_is_given_away",
+        numbers: &["7.19"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::holding::the_lost_future_is_ready_when_somebody_else_has_the_lock",
+        numbers: &["7.19"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::holding::a_renewal_that_fails_is_tried_again_until_the_deadline",
+        numbers: &["7.20", "8.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::holding::a_lock_outlives_a_restart_of_the_server_and_tokens_grow_over_it",
+        numbers: &["7.12"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::holding::a_process_that_was_paused_knows_at_once_that_its_lock_is_lost",
+        numbers: &["7.15", "7.18", "7.19"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::holding::taking_a_lock_behind_a_silent_connection_is_a_timeout",
+        numbers: &["7.9"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::sessions::a_session_that_is_unsure_says_so_and_recovers",
+        numbers: &["8.4"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::sessions::a_lost_session_is_told_and_nothing_of_it_comes_back",
+        numbers: &["8.4", "8.5", "8.7"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::sessions::a_session_that_was_given_up_is_ended_before_there_is_another",
+        numbers: &["8.5", "8.7"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::sessions::a_session_that_others_end_is_told",
+        numbers: &["7.21", "8.5", "8.7"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::sessions::sessions_are_renewed_for_as_long_as_they_are_needed",
+        numbers: &["8.2"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::sessions::closing_and_dropping_a_handle_end_its_sessions",
+        numbers: &["4.44", "4.45", "4.49"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::sessions::reconnections_and_failed_renewals_are_logged",
+        numbers: &["8.9", "8.10"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::rewind::a_restored_backup_loses_the_locks_and_is_told_to_watches",
+        numbers: &["6.17", "7.13"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::load::the_query_of_a_young_watch_ends_soon_after_it_is_dropped",
+        numbers: &["6.27", "6.29"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::load::the_query_of_an_old_watch_ends_within_a_minute",
+        numbers: &["6.27", "6.29"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::load::watches_that_come_and_go_do_not_pile_up_queries",
+        numbers: &["6.29"],
+    },
+    Elsewhere {
+        backend: "consul",
+        test: "consul::load::listings::slow_consumers_of_first_states_keep_no_other_watch_waiting",
+        numbers: &["6.24"],
+    },
 ];

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::future_not_send,
     reason = "these are tests, each of one task"
 )]

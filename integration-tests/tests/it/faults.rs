@@ -22,11 +22,8 @@ use crate::child::Child;
 use crate::harness::cluster::Cluster;
 use crate::harness::proxy::Proxy;
 use crate::harness::server::{Kind, Server};
+pub(crate) use crate::servers::{PATIENCE, soon, until};
 
-/// How long to wait for what must happen. Only a broken store ever waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked at what cannot be waited for.
-const PAUSE: Duration = Duration::from_millis(5);
 /// How many members a cluster has here.
 pub(crate) const MEMBERS: usize = 3;
 
@@ -110,28 +107,6 @@ pub(crate) async fn server_and_proxy<B: Backend>() -> (Server<B>, Proxy) {
     let server = B::start().await;
     let proxy = Proxy::start(server.endpoint()).await;
     (server, proxy)
-}
-
-/// Waits for what must happen.
-#[track_caller]
-pub(crate) fn soon<T>(what: &str, happens: impl Future<Output = T>) -> impl Future<Output = T> {
-    let (what, place) = (what.to_owned(), std::panic::Location::caller());
-    async move {
-        match tokio::time::timeout(PATIENCE, happens).await {
-            Ok(value) => value,
-            Err(_) => panic!("{what}: nothing within {PATIENCE:?}, waited for at {place}"),
-        }
-    }
-}
-
-/// Waits until something is so.
-#[track_caller]
-pub(crate) fn until(what: &str, is_so: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
-    soon(what, async move {
-        while !is_so().await {
-            tokio::time::sleep(PAUSE).await;
-        }
-    })
 }
 
 /// Runs `work`, and says what came of it and how long it took.

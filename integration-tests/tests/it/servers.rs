@@ -26,7 +26,7 @@ use tokio::sync::OnceCell;
 use crate::harness::certificates::Tls;
 
 /// How long to wait for what must happen. Only a broken store ever waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at what cannot be waited for.
 const PAUSE: Duration = Duration::from_millis(5);
 

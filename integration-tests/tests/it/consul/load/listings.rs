@@ -12,7 +12,7 @@ use super::{begin, server_and_store};
 use crate::child::{hear, say};
 use crate::consul::config;
 use crate::faults::process::{self, resident};
-use crate::faults::{Backend, open_plain, soon, timed};
+use crate::faults::{Backend, open_plain, soon};
 use crate::harness::consul::{Consul, Server};
 
 const KEYS: usize = 20_000;
@@ -99,10 +99,6 @@ async fn slow_consumers_of_listings_keep_no_other_call_waiting() {
     };
     let slow = join_all((0..FEW).map(begin)).await;
     assert_goes_on(&store).await;
-    let _one = super::begin(store.watch_tree("k").unwrap()).await;
-    println!("first state by feed");
-    let took = timed(super::begin(store.watch_tree("k").unwrap())).await.1;
-    println!("second by list {took:?}");
     for mut pairs in slow {
         let mut count = 1;
         while let Some(pair) = pairs.next().await {

@@ -142,6 +142,8 @@ impl Options {
                 config["advertise_addr"] = member.address.clone().into();
                 config["retry_join"] = member.cluster.clone().into();
                 config["retry_interval"] = "500ms".into();
+                // Members come back. Without its vote one that was away would be no help at first.
+                config["autopilot"] = json!({ "cleanup_dead_servers": false });
             }
             None => {
                 config["node_name"] = "alone".into();
