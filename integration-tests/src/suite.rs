@@ -18,7 +18,7 @@ pub struct Case {
 }
 
 /// The backends that this workspace has. A sentence tagged with others only waits for them.
-pub const PRESENT: &[&str] = &["embedded", "file", "etcd"];
+pub const PRESENT: &[&str] = &["embedded", "file", "etcd", "consul"];
 
 /// Where the cases run in the integration tests, a module for each engine.
 pub const SUITES: &[&str] = &["embedded::memory", "embedded::file", "etcd::plain", "consul::plain"];
