@@ -8,6 +8,7 @@ const ALONE: &[&[&str]] = &[
     &["--package", "libkv-embedded"],
     &["--package", "libkv-etcd"],
     &["--package", "libkv-consul"],
+    &["--package", "libkv-zk"],
     &["--package", "libkv"],
     &["--package", "libkv", "--features", "consul"],
     &["--package", "libkv", "--features", "embedded"],
