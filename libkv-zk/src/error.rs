@@ -17,6 +17,8 @@ pub(crate) struct Call {
 pub(crate) enum Failure {
     /// A server answered so, and did nothing.
     Refused(zk::Error),
+    /// A server answered with words that are not known here, and may have done it.
+    Unfamiliar(zk::Error),
     /// The connection or the session ended before an answer.
     Lost(zk::Error),
     /// No answer came in time.
@@ -31,22 +33,24 @@ impl Failure {
         use zk::Error as E;
         match error {
             E::BadArguments(_)
-            | E::InvalidAcl
-            | E::MarshallingError
-            | E::NoAuth
-            | E::NoNode
             | E::BadVersion
+            | E::InvalidAcl
+            | E::NoAuth
             | E::NoChildrenForEphemerals
+            | E::NoNode
+            | E::NoWatcher
             | E::NodeExists
             | E::NotEmpty
             | E::NotReadOnly
-            | E::NoWatcher
             | E::QuotaExceeded
-            | E::Throttled
-            | E::Unimplemented
             | E::ReconfigDisabled
+            // What follows an operation of a multi that was refused.
             | E::RuntimeInconsistent
-            | E::UnexpectedErrorCode(_) => Self::Refused(error),
+            | E::SessionMoved
+            | E::Throttled
+            | E::Unimplemented => Self::Refused(error),
+            // A server says the first where it does not know what went wrong.
+            E::MarshallingError | E::UnexpectedErrorCode(_) => Self::Unfamiliar(error),
             // What else there is ends the session or the connection, with whatever was under way.
             error => Self::Lost(error),
         }
@@ -64,12 +68,28 @@ impl Failure {
         match self {
             Self::Unsent(error) => error,
             Self::Late => new(unknown(ErrorKind::Timeout)).with_detail("no answer in time"),
-            Self::Lost(zk::Error::AuthFailed) => {
-                new(unknown(ErrorKind::PermissionDenied)).with_source(zk::Error::AuthFailed)
+            Self::Unfamiliar(error) => new(unknown(ErrorKind::Other))
+                .with_detail("the server answers with an error that is not known here")
+                .with_source(error),
+            Self::Lost(error) => {
+                let (kind, detail) = lost(&error);
+                new(unknown(kind)).with_detail(detail).with_source(error)
             }
-            Self::Lost(error) => new(unknown(ErrorKind::NotReachable)).with_source(error),
             Self::Refused(error) => refused(error, call),
         }
+    }
+}
+
+/// What it means that there was no answer.
+fn lost(error: &zk::Error) -> (ErrorKind, &'static str) {
+    match error {
+        zk::Error::AuthFailed => {
+            (ErrorKind::PermissionDenied, "the servers do not take the credentials")
+        }
+        zk::Error::SessionExpired => {
+            (ErrorKind::NotReachable, "the session ended before there was an answer")
+        }
+        _ => (ErrorKind::NotReachable, "the connection broke before there was an answer"),
     }
 }
 
@@ -84,6 +104,7 @@ fn refused(error: zk::Error, call: &Call) -> Error {
         E::NoChildrenForEphemerals => {
             (ErrorKind::NotImplemented, "a key below an ephemeral key, which ZooKeeper cannot have")
         }
+        E::SessionMoved => (ErrorKind::NotReachable, "the session went on at another server"),
         E::NotReadOnly => (ErrorKind::NotReachable, "the server has no quorum and only reads"),
         E::Throttled => (ErrorKind::NotReachable, "the server has too many requests"),
         E::QuotaExceeded => (ErrorKind::Other, "a quota of the server's is used up"),
@@ -94,3 +115,6 @@ fn refused(error: zk::Error, call: &Call) -> Error {
     let new = if advice.is_empty() { new } else { new.with_detail(advice) };
     new.with_source(error)
 }
+
+#[cfg(test)]
+mod tests;
