@@ -47,7 +47,7 @@ impl Handle {
         let common = &config.common;
         let asked = common.ephemeral_ttl.unwrap_or(DEFAULT_TIMEOUT);
         let link = Arc::new(Link::start(Door {
-            connector: connector(&config, asked)?,
+            connector: zk::Client::connector().with_session_timeout(asked).with_fail_eagerly(),
             cluster: config.addresses().join(","),
             patience: common.connection_timeout,
         }));
@@ -157,12 +157,6 @@ impl Handle {
     pub(crate) fn acls(&self) -> zk::Acls<'static> {
         zk::Acls::anyone_all()
     }
-}
-
-/// How the client is to connect.
-fn connector(config: &ZkConfig, asked: Duration) -> Result<zk::Connector> {
-    let _ = config;
-    Ok(zk::Client::connector().with_session_timeout(asked).with_fail_eagerly())
 }
 
 /// Shows where the data is and never the data.
