@@ -185,8 +185,7 @@ impl fmt::Debug for ConsulLock {
 #[async_trait]
 impl LockSession for ConsulLock {
     async fn acquire(&mut self, wait: Wait) -> Result<Held> {
-        let taken = self.take(wait).await.map_err(|error| error.or_key(&self.key));
-        let held = taken.map_err(not_taken)?;
+        let held = self.take(wait).await.map_err(|error| error.or_key(&self.key))?;
         let token = FencingToken::new(held.token);
         let node = holder(&self.name, &held.kept.id);
         let fence = Fence::new(CONSUL, self.key.clone(), token, node);
@@ -250,18 +249,5 @@ impl LockSession for ConsulLock {
     fn again(&self) -> Box<dyn LockSession> {
         let (handle, key) = (self.handle.clone(), self.key.clone());
         Box::new(Self::new(handle, key, self.value.clone(), self.ttl))
-    }
-}
-
-/// A lock whose fate is unknown is not obtained: what it may have left is tidied up.
-fn not_taken(error: Error) -> Error {
-    if error.kind() != ErrorKind::OutcomeUnknown {
-        return error;
-    }
-    let kept = Error::new(ErrorKind::Timeout, CONSUL, LOCK)
-        .with_detail("the server did not say whether it was obtained");
-    match error.key() {
-        Some(key) => kept.with_key(key).with_source(error.clone()),
-        None => kept.with_source(error),
     }
 }

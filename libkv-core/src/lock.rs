@@ -22,7 +22,9 @@ pub trait LockSession: fmt::Debug + Send + 'static {
     ///
     /// # Errors
     ///
-    /// `CannotLock` when `wait` is over, `Timeout` when the server does not answer.
+    /// `CannotLock` when `wait` is over, `Timeout` when the server does not answer. Where it is not
+    /// known whether the lock was obtained, `OutcomeUnknown`, which is told as a `Timeout`:
+    /// [`release`](Self::release) follows.
     ///
     /// # Cancel safety
     ///
@@ -269,6 +271,16 @@ impl About {
             .with_detail("no renewal was confirmed within the time to live")
     }
 
+    /// A lock whose fate is unknown is not obtained: what it may have left is tidied up.
+    fn not_taken(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::OutcomeUnknown {
+            return error;
+        }
+        self.error(ErrorKind::Timeout, "lock")
+            .with_detail("the server did not say whether it was obtained")
+            .with_source(error)
+    }
+
     fn keeper_died(&self) -> Error {
         self.error(ErrorKind::LockLost, "lock").with_detail("the task that kept the lock has ended")
     }
@@ -299,6 +311,7 @@ impl Keeper {
             _ = &mut self.stopped => None,
             outcome = self.session.acquire(wait) => Some(outcome),
         };
+        let outcome = outcome.map(|outcome| outcome.map_err(|error| self.about.not_taken(error)));
         (self, outcome)
     }
 

@@ -273,8 +273,7 @@ impl fmt::Debug for EtcdLock {
 #[async_trait]
 impl LockSession for EtcdLock {
     async fn acquire(&mut self, wait: Wait) -> Result<Held> {
-        let taken = self.take(wait).await.map_err(|error| error.or_key(&self.key));
-        let held = taken.map_err(not_taken)?;
+        let held = self.take(wait).await.map_err(|error| error.or_key(&self.key))?;
         let token = u64::try_from(held.place.revision).unwrap_or_default();
         let token = FencingToken::new(token);
         let node = String::from_utf8_lossy(&held.place.node).into_owned();
@@ -328,20 +327,5 @@ impl LockSession for EtcdLock {
     fn again(&self) -> Box<dyn LockSession> {
         let (handle, key) = (self.handle.clone(), self.key.clone());
         Box::new(Self::new(handle, key, self.value.clone(), self.ttl))
-    }
-}
-
-/// A lock whose fate is unknown is not obtained: what it may have left is tidied up.
-fn not_taken(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::OutcomeUnknown => {
-            let kept = Error::new(ErrorKind::Timeout, ETCD, LOCK)
-                .with_detail("the server did not say whether it was obtained");
-            match error.key() {
-                Some(key) => kept.with_key(key).with_source(error.clone()),
-                None => kept.with_source(error),
-            }
-        }
-        _ => error,
     }
 }

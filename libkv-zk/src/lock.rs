@@ -181,8 +181,7 @@ impl fmt::Debug for ZkLock {
 #[async_trait]
 impl LockSession for ZkLock {
     async fn acquire(&mut self, wait: Wait) -> Result<Held> {
-        let taken = self.take(wait).await.map_err(|error| error.or_key(&self.key));
-        let held = taken.map_err(not_taken)?;
+        let held = self.take(wait).await.map_err(|error| error.or_key(&self.key))?;
         let (fence, token) = (fence(&self.key, &held.place), token(&held.place));
         let valid_until = held.valid_until.clone();
         self.held = Some(held);
@@ -222,18 +221,5 @@ impl LockSession for ZkLock {
 
     fn again(&self) -> Box<dyn LockSession> {
         Box::new(Self::new(self.spot.handle.clone(), self.key.clone(), self.value.clone()))
-    }
-}
-
-/// A lock whose fate is unknown is not obtained: what it may have left is tidied up.
-fn not_taken(error: Error) -> Error {
-    if error.kind() != ErrorKind::OutcomeUnknown {
-        return error;
-    }
-    let kept = Error::new(ErrorKind::Timeout, ZK, LOCK)
-        .with_detail("the server did not say whether it was obtained");
-    match error.key() {
-        Some(key) => kept.with_key(key).with_source(error.clone()),
-        None => kept.with_source(error),
     }
 }

@@ -200,6 +200,16 @@ async fn a_refused_place_is_tidied_before_the_caller_knows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lock_whose_fate_is_unknown_is_not_obtained_and_tidied_up() {
+    let refuse_with = Some(ErrorKind::OutcomeUnknown);
+    let script = Arc::new(Script { refuse_with, ..Script::default() });
+    let error = lock(&script).lock().await.unwrap_err();
+    assert_eq!((error.kind(), error.key()), (ErrorKind::Timeout, Some(&Key::new("k").unwrap())));
+    assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+    script.released.notified().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_server_does_not_make_the_caller_wait_for_the_tidying() {
     let script = Arc::new(Script {
         refuse_with: Some(ErrorKind::Timeout),
