@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use libkv_core::{
-    Capabilities, Consistency, Deadline, Error, ErrorKind, HandleSession, Key, KvPair,
+    Capabilities, Consistency, Deadline, Error, ErrorKind, Gate, HandleSession, Key, KvPair,
     LifetimeKind, Result, TtlLimits, Version,
 };
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::ConsulConfig;
@@ -55,7 +55,7 @@ pub(crate) struct Handle {
     pub(crate) rights: Arc<Rights>,
     /// Sessions for the next locks.
     pub(crate) spares: Spares,
-    closed: watch::Sender<bool>,
+    gate: Gate,
     /// The sessions of locks, with the deadlines of those that are held.
     locks: Mutex<HashMap<String, Option<Deadline>>>,
     /// Sessions that nobody needs any more.
@@ -98,7 +98,7 @@ impl Handle {
             rights,
             spares: Spares::default(),
             client,
-            closed: watch::Sender::new(false),
+            gate: Gate::new(CONSUL),
             locks: Mutex::default(),
             retired,
             max_ops,
@@ -112,28 +112,14 @@ impl Handle {
         operation: &'static str,
         deadline: Option<std::time::Instant>,
     ) -> Result<Call> {
-        if *self.closed.borrow() {
-            return Err(Error::new(ErrorKind::Closed, CONSUL, operation));
-        }
-        let now = Instant::now();
-        let deadline = match deadline {
-            None => now + self.client.operation_timeout(),
-            Some(at) if Instant::from(at) <= now => {
-                return Err(Error::new(ErrorKind::Timeout, CONSUL, operation)
-                    .with_detail("the deadline was over before the call began"));
-            }
-            Some(at) => at.into(),
-        };
+        let usual = self.client.operation_timeout();
+        let deadline = self.gate.deadline(operation, deadline, usual)?.into();
         Ok(Call { operation, deadline })
     }
 
     /// Resolves when the handle is closed.
     pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut closed = self.closed.subscribe();
-        async move {
-            // The sender lives as long as whoever waits here, and says so before it goes.
-            let _ = closed.wait_for(|closed| *closed).await;
-        }
+        self.gate.closing()
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -235,7 +221,7 @@ impl Handle {
     pub(crate) fn spare(&self, kept: Kept) {
         let left = self.spares.keep(kept);
         left.into_iter().for_each(|kept| self.retire(kept.id));
-        if *self.closed.borrow() {
+        if self.gate.is_closed() {
             // It came too late for whoever closed the handle.
             self.spares.drain().into_iter().for_each(|session| self.retire(session));
         }
@@ -250,7 +236,7 @@ impl Handle {
     pub(crate) async fn close(&self) -> Result<()> {
         let sessions: Vec<String> = {
             let mut locks = self.locks();
-            self.closed.send_replace(true);
+            self.gate.close();
             locks.values().flatten().for_each(Deadline::expire);
             let locks = locks.drain().map(|(session, _)| session);
             locks.chain(self.spares.drain()).collect()
@@ -291,7 +277,7 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("address", &self.address)
-            .field("closed", &*self.closed.borrow())
+            .field("closed", &self.gate.is_closed())
             .finish_non_exhaustive()
     }
 }

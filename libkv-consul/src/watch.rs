@@ -1,4 +1,3 @@
-mod patience;
 mod reading;
 mod snapshot;
 
@@ -8,11 +7,10 @@ use std::sync::Arc;
 use futures_core::Stream;
 use futures_util::stream::unfold;
 use libkv_core::{
-    Error, ErrorKind, Event, Key, KvPair, Picture, Result, ResyncReason, Version, WatchOptions,
-    WatchTarget,
+    Error, ErrorKind, Event, Key, KvPair, Patience, Picture, Result, ResyncReason, Version,
+    WatchOptions, WatchTarget,
 };
 
-use self::patience::Patience;
 use self::snapshot::Snapshot;
 use crate::client::{Call, Entry, Mode, Span};
 use crate::error::CONSUL;

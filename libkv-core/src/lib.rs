@@ -10,7 +10,8 @@
 //!   [`Capabilities`].
 //! - Locks: [`Lock`], [`LockGuard`], [`FencingToken`], [`Fence`].
 //! - Opening: [`StoreUrl`], [`Config`].
-//! - For backends: [`LockSession`], [`Session`], [`Deadline`], [`Backoff`], [`diff`].
+//! - For backends: [`LockSession`], [`Session`], [`Deadline`], [`Gate`], [`Backoff`], [`Patience`],
+//!   [`diff`].
 
 mod backoff;
 mod capabilities;
@@ -19,6 +20,7 @@ mod error;
 mod event;
 mod follow;
 mod forward;
+mod gate;
 mod host;
 mod key;
 mod listing;
@@ -26,6 +28,7 @@ mod lock;
 mod options;
 mod pair;
 mod path;
+mod patience;
 mod query;
 mod session;
 mod store;
@@ -40,6 +43,7 @@ pub use self::config::{ClientIdentity, Config, Credentials, PemSource, TlsConfig
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::event::{Event, EventStream, Picture, ResyncReason, WatchTarget, diff};
 pub use self::follow::ListingStream;
+pub use self::gate::Gate;
 pub use self::host::Host;
 pub use self::key::{IntoKey, Key, MAX_KEY_BYTES};
 pub use self::listing::{Page, PairStream};
@@ -50,6 +54,7 @@ pub use self::options::{
 };
 pub use self::pair::{BackendName, Fence, FencingToken, KvPair, LifetimeKind, Version};
 pub use self::path::{create_endpoints, get_directory, normalize, split_key};
+pub use self::patience::Patience;
 pub use self::query::Query;
 pub use self::session::{Deadline, Session, SessionState, StateSender, StateWatch};
 pub use self::store::{Store, StoreExt};

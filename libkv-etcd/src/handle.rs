@@ -9,10 +9,10 @@ use etcd_client::proto::PbKeyValue;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use libkv_core::{
-    Capabilities, Consistency, Deadline, Error, ErrorKind, HandleSession, Key, KvPair, Result,
-    TtlLimits, Version,
+    Capabilities, Consistency, Deadline, Error, ErrorKind, Gate, HandleSession, Key, KvPair,
+    Result, TtlLimits, Version,
 };
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::EtcdConfig;
@@ -53,7 +53,7 @@ pub(crate) struct Handle {
     pub(crate) session: HandleSession<i64>,
     /// Whose turn it is to read a page of a watch's state. Nobody who waits for a consumer has one.
     pub(crate) snapshots: Semaphore,
-    closed: watch::Sender<bool>,
+    gate: Gate,
     /// Leases for the next locks.
     pub(crate) spares: Spares,
     /// The leases of locks, with the deadlines of those that are held.
@@ -87,7 +87,7 @@ impl Handle {
             session: HandleSession::start(Leases { cluster: cluster.clone(), seconds }),
             snapshots: Semaphore::new(SNAPSHOTS),
             cluster,
-            closed: watch::Sender::new(false),
+            gate: Gate::new(ETCD),
             spares: Spares::default(),
             locks: Mutex::default(),
             retired,
@@ -102,27 +102,13 @@ impl Handle {
         operation: &'static str,
         deadline: Option<std::time::Instant>,
     ) -> Result<Instant> {
-        if *self.closed.borrow() {
-            return Err(Error::new(ErrorKind::Closed, ETCD, operation));
-        }
-        let now = Instant::now();
-        match deadline {
-            None => Ok(now + self.cluster.operation_timeout),
-            Some(at) if Instant::from(at) <= now => {
-                Err(Error::new(ErrorKind::Timeout, ETCD, operation)
-                    .with_detail("the deadline was over before the call began"))
-            }
-            Some(at) => Ok(at.into()),
-        }
+        let usual = self.cluster.operation_timeout;
+        self.gate.deadline(operation, deadline, usual).map(Instant::from)
     }
 
     /// Resolves when the handle is closed.
     pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut closed = self.closed.subscribe();
-        async move {
-            // The sender lives as long as whoever waits here, and says so before it goes.
-            let _ = closed.wait_for(|closed| *closed).await;
-        }
+        self.gate.closing()
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -230,7 +216,7 @@ impl Handle {
     pub(crate) fn spare(&self, lease: Lease) {
         let left = self.spares.keep(lease);
         left.into_iter().for_each(|lease| self.retire(lease.id));
-        if *self.closed.borrow() {
+        if self.gate.is_closed() {
             // It came too late for whoever closed the handle.
             self.spares.drain().into_iter().for_each(|lease| self.retire(lease));
         }
@@ -245,7 +231,7 @@ impl Handle {
     pub(crate) async fn close(&self) -> Result<()> {
         let leases: Vec<i64> = {
             let mut locks = self.locks();
-            self.closed.send_replace(true);
+            self.gate.close();
             locks.values().flatten().for_each(Deadline::expire);
             let locks = locks.drain().map(|(lease, _)| lease);
             locks.chain(self.spares.drain()).collect()
@@ -285,7 +271,7 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("address", &self.address)
-            .field("closed", &*self.closed.borrow())
+            .field("closed", &self.gate.is_closed())
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,3 @@
-mod patience;
 mod told;
 
 use std::collections::VecDeque;
@@ -7,9 +6,10 @@ use std::sync::Arc;
 use etcd_client::proto::{PbEvent, PbKeyValue};
 use futures_core::Stream;
 use futures_util::stream::unfold;
-use libkv_core::{Event, Key, Picture, Result, ResyncReason, WatchOptions, WatchTarget, diff};
+use libkv_core::{
+    Event, Key, Patience, Picture, Result, ResyncReason, WatchOptions, WatchTarget, diff,
+};
 
-use self::patience::Patience;
 use self::told::{Deleted, Told};
 use crate::error::ETCD;
 use crate::handle::Handle;

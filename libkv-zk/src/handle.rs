@@ -2,14 +2,13 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use libkv_core::{Capabilities, Error, ErrorKind, HandleSession, Result, TtlLimits};
-use tokio::sync::watch;
+use libkv_core::{Capabilities, Error, ErrorKind, Gate, HandleSession, Result, TtlLimits};
 use tokio::time::{Instant, timeout_at};
 use zookeeper_client as zk;
 
 use crate::ZkConfig;
 use crate::error::{Call, Failure, ZK};
-use crate::link::{Door, Link, closed};
+use crate::link::{Door, Link};
 use crate::locks::{Locks, Note};
 use crate::paths::Paths;
 use crate::session::Sessions;
@@ -35,7 +34,7 @@ pub(crate) struct Handle {
     /// What was asked for, until the servers say what they give.
     asked: Duration,
     negotiated: OnceLock<Duration>,
-    closed: watch::Sender<bool>,
+    gate: Gate,
     locks: Locks,
 }
 
@@ -61,7 +60,7 @@ impl Handle {
             operation_timeout,
             asked,
             negotiated: OnceLock::new(),
-            closed: watch::Sender::new(false),
+            gate: Gate::new(ZK),
             locks: Locks::default(),
         };
         if !common.lazy {
@@ -97,28 +96,13 @@ impl Handle {
         operation: &'static str,
         deadline: Option<std::time::Instant>,
     ) -> Result<Call> {
-        if *self.closed.borrow() {
-            return Err(closed(operation));
-        }
-        let now = Instant::now();
-        let deadline = match deadline {
-            None => now + self.operation_timeout,
-            Some(at) if Instant::from(at) <= now => {
-                return Err(Error::new(ErrorKind::Timeout, ZK, operation)
-                    .with_detail("the deadline was over before the call began"));
-            }
-            Some(at) => at.into(),
-        };
+        let deadline = self.gate.deadline(operation, deadline, self.operation_timeout)?.into();
         Ok(Call { operation, deadline })
     }
 
     /// Resolves when the handle is closed.
     pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut closed = self.closed.subscribe();
-        async move {
-            // The sender lives as long as whoever waits here, and says so before it goes.
-            let _ = closed.wait_for(|closed| *closed).await;
-        }
+        self.gate.closing()
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -143,7 +127,7 @@ impl Handle {
 
     /// Closes the handle; what the server must be told goes on if the future is dropped.
     pub(crate) async fn close(&self) -> Result<()> {
-        self.closed.send_replace(true);
+        self.gate.close();
         let deadline = Instant::now() + self.operation_timeout;
         self.locks.expire();
         // Those who hold them are told, and give them back with their values.
@@ -164,7 +148,7 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("address", &self.address)
-            .field("closed", &*self.closed.borrow())
+            .field("closed", &self.gate.is_closed())
             .finish_non_exhaustive()
     }
 }

@@ -6,15 +6,14 @@ mod snapshot;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
 use libkv_core::{
-    Backoff, Consistency, Error, ErrorKind, Event, Key, Picture, Result, ResyncReason,
+    Consistency, Error, ErrorKind, Event, Key, Patience, Picture, Result, ResyncReason,
     WatchOptions, WatchTarget,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use self::changes::{Changed, Scope};
 use self::feed::Feed;
@@ -29,8 +28,6 @@ use crate::reader::Reader;
 
 const WATCH: &str = "watch";
 
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How many nodes are looked at before what they are is told.
 const NODES_AT_ONCE: usize = 1_024;
 
@@ -87,7 +84,7 @@ struct Watch {
     /// Whether the consumer is not told the first state.
     silent: bool,
     rights: Rights,
-    backoff: Backoff,
+    patience: Patience,
 }
 
 enum Phase {
@@ -132,7 +129,7 @@ impl Watch {
             session: None,
             synced: false,
             rights: Rights::new(),
-            backoff: Backoff::new(PAUSE, LONGEST_PAUSE),
+            patience: Patience::default(),
         }
     }
 
@@ -173,20 +170,9 @@ impl Watch {
                 },
             };
             if let Err(error) = step {
-                self.wait_after(error).await?;
+                self.patience.after(error, self.target.key()).await?;
             }
         }
-    }
-
-    /// Waits before the next try, or gives the error back where trying does not help.
-    async fn wait_after(&mut self, error: Error) -> Result<()> {
-        if !error.is_transient() {
-            return Err(error);
-        }
-        let key = self.target.key();
-        tracing::warn!(backend = %ZK, %key, %error, "the watch waits for the server");
-        sleep(self.backoff.next_jittered()).await;
-        Ok(())
     }
 
     /// Has the servers tell changes, before the state is read.
@@ -221,7 +207,7 @@ impl Watch {
         self.ready.shrink_to_fit();
         (self.synced, self.silent) = (true, false);
         self.phase = Phase::Live;
-        self.backoff.reset();
+        self.patience.well();
         if let Some(feed) = &self.feed {
             feed.allow(self.opts.buffer);
         }
@@ -286,7 +272,7 @@ impl Watch {
         }
         self.tell(looked);
         self.recover(gathered);
-        self.backoff.reset();
+        self.patience.well();
         Ok(())
     }
 
