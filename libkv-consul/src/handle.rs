@@ -135,7 +135,7 @@ impl Handle {
 
     /// How much the servers take at once.
     pub(crate) fn limits(&self) -> Capabilities {
-        limits(self.max_ops(), self.names.below(&Key::root()).len())
+        limits(self.max_ops(), self.names.root_bytes())
     }
 
     /// How many operations the servers take at once.

@@ -18,6 +18,11 @@ impl Names {
         Self { prefix }
     }
 
+    /// How many bytes the root takes of each name.
+    pub(crate) fn root_bytes(&self) -> usize {
+        self.prefix.len()
+    }
+
     /// The name of a key.
     pub(crate) fn name(&self, key: &Key) -> String {
         format!("{}{key}", self.prefix)

@@ -105,14 +105,9 @@ impl Agents {
                 Ok(coming) => return Ok((coming, agent.address.clone())),
                 Err(failure) => failure,
             };
-            if failure.is_denied() && !renewed && self.token.has_changed(token.as_ref()).await {
-                renewed = true;
-                continue;
+            if !self.renews(&mut renewed, at, &failure, token.as_ref()).await {
+                return Err(failure);
             }
-            if failure.verdict != Verdict::Refused {
-                self.leave(at);
-            }
-            return Err(failure);
         }
     }
 
@@ -146,12 +141,8 @@ impl Agents {
                 Ok(reply) => return Ok((reply, self.agents[at].address.clone())),
                 Err(failure) => failure,
             };
-            if failure.is_denied() && !renewed && self.token.has_changed(token.as_ref()).await {
-                renewed = true;
+            if self.renews(&mut renewed, at, &failure, token.as_ref()).await {
                 continue;
-            }
-            if failure.verdict != Verdict::Refused {
-                self.leave(at);
             }
             let pause = match round.next(&failure, request.way, self.agents.len()) {
                 Next::GiveUp => return Err(failure),
@@ -207,6 +198,25 @@ impl Agents {
             // The status has said that nothing was done, however the reasons were lost.
             _ => failure.refused(),
         })
+    }
+
+    /// Whether an agent is asked once more after a failure, since there is another token by now: once
+    /// at the most. Otherwise an agent that failed is left.
+    async fn renews(
+        &self,
+        renewed: &mut bool,
+        at: usize,
+        failure: &Failure,
+        token: Option<&Carried>,
+    ) -> bool {
+        if failure.is_denied() && !*renewed && self.token.has_changed(token).await {
+            *renewed = true;
+            return true;
+        }
+        if failure.verdict != Verdict::Refused {
+            self.leave(at);
+        }
+        false
     }
 
     /// Goes on to the next agent, unless somebody else has done so.

@@ -22,7 +22,7 @@ impl Backend for Etcd {
     const SHORT: Duration = Duration::from_secs(2);
     const LONG: Duration = Duration::from_secs(12);
     const LIFE: Duration = Duration::from_secs(3);
-    const NOTICED: Duration = Duration::from_secs(30);
+    const NOTICED: Duration = Duration::from_secs(15);
     const TOLD: &'static str = "each told once and in order";
     const WATCH_BROKE: &'static str = "the stream of watches broke";
     const NOT_RENEWED: &'static str = "lease not renewed";
